@@ -1,0 +1,208 @@
+// Claim, release and quarantine on a lane's bits: lock-free, a bounded number of steps, no system
+// call.
+//
+// Each map is a three-level bitmap (65,536 bits, 1,024 words, 16 mid words, one top word): finding
+// a set bit costs three loads at any occupancy. The upper levels are hints for the lower ones. A
+// setter sets the word first and then, when the word was empty, the levels above; a taker that
+// empties a word clears the level above and then looks at the word again. With sequentially
+// consistent operations no set bit stays unreachable, unless a process dies between the two steps;
+// repair() mends that.
+//
+// Free ports stand in a ring of four maps ordered by age. Claims take from the oldest, at random;
+// releases go to the youngest. When the oldest is empty the ring turns by one. So a freed port
+// comes back after about two thirds of the free ports, and which one comes next cannot be foretold
+// (RFC 6056).
+#pragma once
+
+#include <atomic>
+#include <bit>
+#include <cstdint>
+
+#include "portpool/layout.h"
+
+namespace portpool {
+
+// One of a lane's maps.
+struct PortMap {
+  std::atomic<std::uint32_t>& top;
+  std::atomic<std::uint64_t> (&mid)[kPortMidWords];
+  std::atomic<std::uint64_t> (&words)[kPortWords];
+};
+
+inline PortMap port_map(Lane& lane, PortMapId id) {
+  const auto index = static_cast<std::size_t>(id);
+  return {lane.top[index], lane.mid[index], lane.words[index]};
+}
+
+inline PortMap free_map(Lane& lane, std::uint32_t position) {
+  return port_map(lane, static_cast<PortMapId>(position % kFreeMaps));
+}
+
+inline PortMap reuse_map(Lane& lane, std::uint32_t age) {
+  return port_map(lane, static_cast<PortMapId>(kFreeMaps + age % kReuseMaps));
+}
+
+namespace detail {
+
+// The next number of a sequence that starts at an unforeseeable value (splitmix64's finalizer).
+constexpr std::uint64_t next_random(std::uint64_t x) {
+  x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9ULL;
+  x = (x ^ (x >> 27)) * 0x94D049BB133111EBULL;
+  return x ^ (x >> 31);
+}
+
+constexpr std::uint64_t bit_of(std::uint32_t index) { return std::uint64_t{1} << (index % 64); }
+
+// The first set bit of `mask` at or after a random place, going round. mask is not 0.
+constexpr std::uint32_t pick_bit(std::uint64_t mask, std::uint64_t random) {
+  const int turn = static_cast<int>(random & 63);
+  return static_cast<std::uint32_t>(std::countr_zero(std::rotr(mask, turn)) + turn) & 63;
+}
+
+// A set bit of `mask`, each as likely as the others. mask is not 0.
+constexpr std::uint32_t pick_bit_evenly(std::uint32_t mask, std::uint64_t random) {
+  for (auto skip = random % static_cast<unsigned>(std::popcount(mask)); skip > 0; --skip) {
+    mask &= mask - 1;
+  }
+  return static_cast<std::uint32_t>(std::countr_zero(mask));
+}
+
+inline void mark_word(PortMap map, std::uint32_t word) {
+  const std::uint32_t group = word / 64;
+  if (map.mid[group].fetch_or(bit_of(word)) == 0) map.top.fetch_or(1U << group);
+}
+
+inline void unmark_group(PortMap map, std::uint32_t group) {
+  map.top.fetch_and(~(1U << group));
+  if (map.mid[group].load() != 0) map.top.fetch_or(1U << group);
+}
+
+inline void unmark_word(PortMap map, std::uint32_t word) {
+  const std::uint32_t group = word / 64;
+  const std::uint64_t bit = bit_of(word);
+  const bool emptied = map.mid[group].fetch_and(~bit) == bit;
+  if (map.words[word].load() != 0) {
+    mark_word(map, word);
+  } else if (emptied) {
+    unmark_group(map, group);
+  }
+}
+
+}  // namespace detail
+
+// Sets the port's bit. False: it was set already.
+inline bool put_port(PortMap map, std::uint16_t port) {
+  const std::uint32_t word = port / 64U;
+  const std::uint64_t bit = detail::bit_of(port);
+  const std::uint64_t before = map.words[word].fetch_or(bit);
+  if (before == 0) detail::mark_word(map, word);
+  return (before & bit) == 0;
+}
+
+// Clears the port's bit. True: it was set, and the caller is the one who took it.
+inline bool remove_port(PortMap map, std::uint16_t port) {
+  const std::uint32_t word = port / 64U;
+  const std::uint64_t bit = detail::bit_of(port);
+  if ((map.words[word].load(std::memory_order_relaxed) & bit) == 0) return false;
+  const std::uint64_t before = map.words[word].fetch_and(~bit);
+  if (before == bit) detail::unmark_word(map, word);
+  return (before & bit) != 0;
+}
+
+inline bool has_port(PortMap map, std::uint16_t port) {
+  return (map.words[port / 64U].load(std::memory_order_relaxed) & detail::bit_of(port)) != 0;
+}
+
+// Takes any port at random; -1 when the map looks empty. Steps lost to other takers are bounded.
+inline int take_port(PortMap map, std::uint64_t random) {
+  constexpr int kSteps = 64;
+  for (int step = 0; step < kSteps; ++step, random = detail::next_random(random)) {
+    const std::uint32_t top = map.top.load(std::memory_order_acquire) & 0xFFFFU;
+    if (top == 0) return -1;
+    const std::uint32_t group = detail::pick_bit_evenly(top, random >> 32);
+    const std::uint64_t mid = map.mid[group].load(std::memory_order_acquire);
+    if (mid == 0) {
+      detail::unmark_group(map, group);
+      continue;
+    }
+    const std::uint32_t word = group * 64 + detail::pick_bit(mid, random);
+    const std::uint64_t bits = map.words[word].load(std::memory_order_relaxed);
+    if (bits == 0) {
+      detail::unmark_word(map, word);
+      continue;
+    }
+    const std::uint32_t bit = detail::pick_bit(bits, random >> 6);
+    const std::uint64_t before = map.words[word].fetch_and(~detail::bit_of(bit));
+    if ((before & detail::bit_of(bit)) == 0) continue;
+    if (before == detail::bit_of(bit)) detail::unmark_word(map, word);
+    return static_cast<int>(word * 64 + bit);
+  }
+  return -1;
+}
+
+// Makes the upper levels agree with the words again; for poold, after clients may have died.
+inline void repair(PortMap map) {
+  for (std::uint32_t word = 0; word < kPortWords; ++word) {
+    const bool marked = (map.mid[word / 64].load() & detail::bit_of(word)) != 0;
+    const bool filled = map.words[word].load() != 0;
+    if (filled && !marked) detail::mark_word(map, word);
+    if (!filled && marked) detail::unmark_word(map, word);
+  }
+  for (std::uint32_t group = 0; group < kPortMidWords; ++group) {
+    if (map.mid[group].load() != 0) map.top.fetch_or(1U << group);
+  }
+}
+
+// Which of the free maps is oldest (claims) and which youngest (releases).
+struct FreeRing {
+  std::uint32_t oldest;    // 0..3
+  std::uint32_t youngest;  // 0..3
+
+  static constexpr FreeRing unpack(std::uint32_t word) {
+    return {word % kFreeMaps, word / kFreeMaps % kFreeMaps};
+  }
+  constexpr std::uint32_t pack() const { return oldest + youngest * kFreeMaps; }
+
+  // 1..4 maps are in play, from oldest to youngest.
+  constexpr std::uint32_t length() const { return (youngest + kFreeMaps - oldest) % kFreeMaps + 1; }
+  constexpr FreeRing drop_oldest() const { return {(oldest + 1) % kFreeMaps, youngest}; }
+  constexpr FreeRing add_youngest() const { return {oldest, (youngest + 1) % kFreeMaps}; }
+};
+
+// Claims a port: the longest free first, then TIME_WAIT that may be taken over, oldest first.
+// -1: nothing to claim. `random` is used as it is and must not be foreseeable from outside.
+inline int claim(Lane& lane, std::uint64_t random) {
+  for (std::uint32_t turn = 0; turn <= kFreeMaps; ++turn) {
+    std::uint32_t word = lane.ring.load(std::memory_order_relaxed);
+    const FreeRing ring = FreeRing::unpack(word);
+    if (const int port = take_port(free_map(lane, ring.oldest), random); port >= 0) {
+      // Releases must not join the map that claims are taken from: that would bring ports back
+      // early.
+      if (ring.length() == 1) {
+        lane.ring.compare_exchange_strong(word, ring.add_youngest().pack(),
+                                          std::memory_order_relaxed);
+      }
+      return port;
+    }
+    if (ring.length() == 1) break;
+    FreeRing next = ring.drop_oldest();
+    if (next.length() < kFreeMaps && free_map(lane, next.youngest).top.load() != 0) {
+      next = next.add_youngest();
+    }
+    lane.ring.compare_exchange_strong(word, next.pack(), std::memory_order_relaxed);
+  }
+  for (std::uint32_t age = 0; age < kReuseMaps; ++age) {
+    const PortMap map = reuse_map(lane, age);
+    if (map.top.load(std::memory_order_relaxed) == 0) continue;
+    if (const int port = take_port(map, random); port >= 0) return port;
+  }
+  return -1;
+}
+
+// Gives a port back as free: it goes behind all ports that are free already.
+inline void release(Lane& lane, std::uint16_t port) {
+  put_port(free_map(lane, FreeRing::unpack(lane.ring.load(std::memory_order_relaxed)).youngest),
+           port);
+}
+
+}  // namespace portpool
