@@ -1,0 +1,32 @@
+#include "kernel/netns.h"
+
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <system_error>
+
+#include "portpool/linux.h"
+
+namespace portpool::kernel {
+
+NetworkNamespace current_network_namespace() {
+  NetworkNamespace found;
+  if (const int fd = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0); fd >= 0) {
+    socklen_t length = sizeof found.cookie;
+    if (::getsockopt(fd, SOL_SOCKET, SO_NETNS_COOKIE, &found.cookie, &length) != 0) {
+      found.cookie = 0;
+    }
+    ::close(fd);
+  }
+  struct stat status {};
+  if (::stat("/proc/thread-self/ns/net", &status) == 0) {
+    found.inode = status.st_ino;
+  } else if (found.cookie == 0) {
+    throw std::system_error(errno, std::generic_category(),
+                            "cannot identify the network namespace");
+  }
+  return found;
+}
+
+}  // namespace portpool::kernel

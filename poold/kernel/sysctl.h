@@ -1,0 +1,50 @@
+// The kernel's settings under /proc/sys, as the calling thread's network namespace sees them.
+//
+// A file that is missing or unreadable (an older kernel, a setting that is not per namespace, no
+// /proc) yields nullopt or the documented cautious value, never a guess.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace portpool::kernel {
+
+struct PortRange {
+  std::uint16_t low = 0;
+  std::uint16_t high = 0;  // inclusive, >= low
+
+  friend constexpr bool operator==(const PortRange&, const PortRange&) = default;
+};
+
+// The content of /proc/sys/<name> without trailing white space, for example
+// read_sysctl_text("net/ipv4/tcp_mem").
+std::optional<std::string> read_sysctl_text(std::string_view name);
+
+// The number in /proc/sys/<name>; nullopt also when the file holds anything but one number.
+std::optional<long> read_sysctl(std::string_view name);
+
+// net/ipv4/ip_local_port_range: the range of the kernel's automatic choice, for IPv6 too.
+std::optional<PortRange> local_port_range();
+
+// net/ipv4/ip_local_reserved_ports, ascending: ports that the automatic choice skips. Empty when
+// the file is missing.
+std::vector<PortRange> reserved_ports();
+
+// Reads "1-3,9" as the kernel prints it. nullopt for anything else; empty text is an empty list.
+std::optional<std::vector<PortRange>> parse_port_list(std::string_view text);
+
+// Whether connect() may take over a 4-tuple that is in TIME_WAIT.
+struct TimeWaitReuse {
+  int mode = 0;                      // tcp_tw_reuse: 0 never, 1 always, 2 on loopback only
+  std::uint32_t min_age_ms = 1'000;  // how long it must have been in TIME_WAIT
+};
+
+// net/ipv4/tcp_tw_reuse. Mode is 0 when tcp_timestamps is 0, because reuse rests on them, and when
+// either file is missing. The age is tcp_tw_reuse_delay where the kernel has it (Linux 6.14), else
+// 1000 ms (ip-sysctl.rst).
+TimeWaitReuse time_wait_reuse();
+
+}  // namespace portpool::kernel
