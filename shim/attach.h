@@ -1,0 +1,35 @@
+// The segment in this process: getting it from poold, knowing whether it is alive, getting the next
+// one.
+//
+//   detached --attach ok--> attached --heartbeat stops--> stale --attach ok--> attached (new
+//   segment)
+//
+// While detached or stale, calls take the kernel's path and one caller a second tries to attach.
+#pragma once
+
+#include <cstdint>
+
+#include "portpool/fallback.h"
+#include "portpool/segment.h"
+
+namespace portpool::shim {
+
+// At load time: the first attempt, at most kAttachTimeoutMs long.
+void attach_at_start();
+
+// The segment when poold is alive; null with the reason otherwise. Never blocks, except the one
+// caller a second that tries to attach again (at most kAttachTimeoutMs). now: now_ns().
+const SegmentView* live_segment(std::uint64_t now, FallbackReason& why);
+
+// The segment whether poold is alive or not (to count in, to release into); null when never
+// attached. A pointer stays usable for good: a new segment of the same size takes the place of the
+// old one in memory, one of another size gets a place of its own.
+const SegmentView* mapped_segment();
+
+// Changes with every attachment; ports of an earlier one are not released into a later one.
+std::uint16_t attach_epoch();
+
+// Counts reasons that had no segment to be counted in; they are added to the next one.
+void count_without_segment(FallbackReason why);
+
+}  // namespace portpool::shim

@@ -1,0 +1,132 @@
+// bind(address, 0) takes no port: the address is fixed, the port is left to connect() or listen()
+// (IP_BIND_ADDRESS_NO_PORT, ip(7)). When the program asks for the port, the bind is made real.
+#include <cerrno>
+
+#include "portpool/endpoint.h"
+#include "portpool/linux.h"
+#include "shim/attach.h"
+#include "shim/calls.h"
+#include "shim/process.h"
+#include "shim/real.h"
+#include "shim/record.h"
+#include "shim/sockets.h"
+
+namespace portpool::shim {
+namespace {
+
+bool set_no_port(int fd, int on) {
+  return real().setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &on, sizeof on) == 0;
+}
+
+// The socket's own address; false when it cannot be read.
+bool own_address(int fd, sockaddr_storage& address, socklen_t& length, Endpoint& local) {
+  length = sizeof address;
+  return real().getsockname(fd, reinterpret_cast<sockaddr*>(&address), &length) == 0 &&
+         endpoint_from_sockaddr(reinterpret_cast<sockaddr*>(&address), length, local);
+}
+
+// Binds once more, now with a port. Failing (no port free), the socket stays as it was.
+bool make_real(int fd) {
+  sockaddr_storage address{};
+  socklen_t length = 0;
+  Endpoint local;
+  if (!own_address(fd, address, length, local) || local.port != 0) return false;
+  if (!set_no_port(fd, 0)) return false;
+  if (real().bind(fd, reinterpret_cast<sockaddr*>(&address), length) != 0) {
+    set_no_port(fd, 1);
+    return false;
+  }
+  count(mapped_segment(), Counter::k_binds_made_real);
+  return true;
+}
+
+// A descriptor that we have not seen bound (dup, exec, passed on) may carry a bind that was
+// deferred.
+bool may_be_deferred_elsewhere(int fd, const Endpoint& local) {
+  if (is_unspecified(local.address)) return false;
+  int on = 0;
+  socklen_t length = sizeof on;
+  return getsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &on, &length) == 0 && on != 0 &&
+         examine_socket(fd, 0).kind == SocketKind::tcp;
+}
+
+bool defers_binds() {
+  if (settings.mode != ProcessMode::pool) return false;
+  FallbackReason why;
+  const SegmentView* view = live_segment(now_ns(), why);
+  if (view == nullptr) return false;
+  const Control control = Control::unpack(view->header().control.load(std::memory_order_relaxed));
+  return control.mode == Mode::pool || (control.mode == Mode::ab && control.arm == Route::pool);
+}
+
+int remember(int fd, SocketState state, bool port_chosen, bool has_source) {
+  state.own_port = port_chosen;
+  state.has_source = has_source;
+  set_socket_state(fd, state);
+  return 0;
+}
+
+}  // namespace
+
+int bind_call(int fd, const sockaddr* address, socklen_t length) {
+  Endpoint wanted;
+  SocketState state = socket_state(fd);
+  if (settings.mode == ProcessMode::off || state.kind == SocketKind::other ||
+      !endpoint_from_sockaddr(address, length, wanted)) {
+    return real().bind(fd, address, length);
+  }
+  if (state.kind == SocketKind::unknown && wanted.port == 0) {
+    const ErrnoKeeper keep;
+    state = examine_socket(fd, 0);
+  }
+  if (state.kind != SocketKind::tcp) return real().bind(fd, address, length);
+  if (state.deferred) {
+    // To the program the socket is bound: the kernel shall refuse the second bind as it always
+    // does.
+    const ErrnoKeeper keep;
+    if (make_real(fd)) {
+      state.deferred = false;
+      remember(fd, state, true, false);
+    }
+  }
+  const bool open_port = wanted.port == 0 && !state.own_port && !state.started;
+  bool deferring = false;
+  if (open_port && !state.own_no_port) {
+    const ErrnoKeeper keep;
+    deferring = defers_binds() && set_no_port(fd, 1);
+  }
+  const int result = real().bind(fd, address, length);
+  if (result != 0) {
+    const ErrnoKeeper keep;
+    if (deferring) set_no_port(fd, 0);
+    return result;
+  }
+  const bool left_open = open_port && (deferring || state.own_no_port);
+  state.deferred = deferring;
+  if (deferring) count(mapped_segment(), Counter::k_binds_deferred);
+  return remember(fd, state, !left_open, left_open && !is_unspecified(wanted.address));
+}
+
+int getsockname_call(int fd, sockaddr* address, socklen_t* length) {
+  const socklen_t room = length != nullptr ? *length : 0;
+  const int result = real().getsockname(fd, address, length);
+  if (result != 0 || settings.mode == ProcessMode::off) return result;
+  SocketState state = socket_state(fd);
+  const bool unknown = state.kind == SocketKind::unknown;
+  if (!state.deferred && !unknown) return result;
+  Endpoint local;
+  const ErrnoKeeper keep;
+  // What the program's buffer cannot hold, or a port that is there already, needs nothing from us.
+  if (!endpoint_from_sockaddr(address, room < *length ? room : *length, local) || local.port != 0 ||
+      (unknown && !may_be_deferred_elsewhere(fd, local)) || !make_real(fd)) {
+    return result;
+  }
+  if (!unknown) {
+    state.deferred = false;
+    remember(fd, state, true, false);
+  }
+  *length = room;
+  return real().getsockname(fd, address, length);
+}
+
+}  // namespace portpool::shim

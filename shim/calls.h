@@ -1,0 +1,25 @@
+// The policy of each interposed function. Each behaves, to the program, like the function of its
+// name without portpool: same results, same errno, errno untouched on success.
+#pragma once
+
+#include <sys/socket.h>
+
+namespace portpool::shim {
+
+int connect_call(int fd, const sockaddr* address, socklen_t length);
+int bind_call(int fd, const sockaddr* address, socklen_t length);
+int getsockname_call(int fd, sockaddr* address, socklen_t* length);
+int close_call(int fd);
+int close_range_call(unsigned first, unsigned last, int flags);
+void closefrom_call(int first);
+int dup2_call(int from, int to);
+int dup3_call(int from, int to, int flags);
+int socket_call(int domain, int type, int protocol);
+int setsockopt_call(int fd, int level, int name, const void* value, socklen_t length);
+// `real_function` is fcntl or fcntl64.
+int fcntl_call(int (*real_function)(int, int, ...), int fd, int command, void* argument);
+int ioctl_call(int fd, unsigned long request, void* argument);
+int setns_call(int fd, int type);
+int unshare_call(int flags);
+
+}  // namespace portpool::shim

@@ -1,0 +1,27 @@
+// Asking poold for a lane, and giving ports back to one.
+#pragma once
+
+#include <cstdint>
+
+#include "portpool/segment.h"
+#include "shim/sockets.h"
+
+namespace portpool::shim {
+
+// Places a request and wakes poold: one system call. Does nothing when the slots for this key are
+// taken (by an earlier request for the same key, most likely); the next call asks again.
+void request_lane(const SegmentView& view, const LaneKey& key);
+
+// Where a port goes that a socket held.
+enum class Release {
+  free,        // the kernel has let go of it, or will within a round trip
+  quarantine,  // it may be in TIME_WAIT or still open elsewhere: reconcile decides
+  rejected,    // the kernel refused it though the lane thought it free
+};
+
+void give_back(const SegmentView& view, std::uint16_t lane, std::uint16_t port, Release how);
+
+// The same for the port that `state` holds, if any, into the segment it came from.
+void give_back(const SocketState& state, Release how);
+
+}  // namespace portpool::shim

@@ -1,0 +1,117 @@
+// The calls that only tell us something about a socket: socket, setsockopt, fcntl, ioctl, and the
+// two that move a process to another network namespace.
+#include <fcntl.h>
+#include <sched.h>
+#include <sys/ioctl.h>
+
+#include <cstring>
+
+#include "portpool/linux.h"
+#include "shim/calls.h"
+#include "shim/process.h"
+#include "shim/real.h"
+#include "shim/sockets.h"
+
+namespace portpool::shim {
+namespace {
+
+bool is_active() { return settings.mode != ProcessMode::off; }
+
+template <class Value>
+bool read_value(const void* raw, socklen_t length, Value& value) {
+  if (raw == nullptr || length < sizeof value) return false;
+  std::memcpy(&value, raw, sizeof value);
+  return true;
+}
+
+// A program's own choice of option, as far as it changes what we may do with the socket.
+bool learn_option(SocketState& state, int level, int name, const void* value, socklen_t length) {
+  int number = 0;
+  linger wait{};
+  if (level == SOL_SOCKET && name == SO_LINGER) {
+    if (!read_value(value, length, wait)) return false;
+    state.reset_on_close = wait.l_onoff != 0 && wait.l_linger == 0;
+    return true;
+  }
+  if (level != IPPROTO_IP || !read_value(value, length, number)) return false;
+  if (name == IP_LOCAL_PORT_RANGE) {
+    state.own_range = number != 0;
+    return true;
+  }
+  if (name == IP_BIND_ADDRESS_NO_PORT) {
+    state.own_no_port = number != 0;
+    return true;
+  }
+  return false;
+}
+
+void set_nonblocking(int fd, bool nonblocking) {
+  SocketState state = socket_state(fd);
+  if (state.kind != SocketKind::tcp || state.nonblocking == nonblocking) return;
+  state.nonblocking = nonblocking;
+  set_socket_state(fd, state);
+}
+
+}  // namespace
+
+int socket_call(int domain, int type, int protocol) {
+  const int fd = real().socket(domain, type, protocol);
+  if (fd < 0 || !is_active()) return fd;
+  SocketState state;
+  const bool stream = (type & ~(SOCK_NONBLOCK | SOCK_CLOEXEC)) == SOCK_STREAM;
+  const bool tcp = protocol == 0 || protocol == IPPROTO_TCP || protocol == IPPROTO_MPTCP;
+  if ((domain != AF_INET && domain != AF_INET6) || !stream || !tcp) {
+    state.kind = SocketKind::other;
+  } else if (!namespace_changed) {
+    state.kind = SocketKind::tcp;
+    state.nonblocking = (type & SOCK_NONBLOCK) != 0;
+  }
+  set_socket_state(fd, state);
+  return fd;
+}
+
+int setsockopt_call(int fd, int level, int name, const void* value, socklen_t length) {
+  const int result = real().setsockopt(fd, level, name, value, length);
+  if (result != 0 || !is_active() || (level != SOL_SOCKET && level != IPPROTO_IP)) return result;
+  SocketState state = socket_state(fd);
+  if (state.kind == SocketKind::tcp && learn_option(state, level, name, value, length)) {
+    set_socket_state(fd, state);
+  }
+  return result;
+}
+
+int fcntl_call(int (*real_function)(int, int, ...), int fd, int command, void* argument) {
+  const int result = real_function(fd, command, argument);
+  if (result < 0 || !is_active()) return result;
+  if (command == F_SETFL) {
+    set_nonblocking(fd, (reinterpret_cast<std::uintptr_t>(argument) & O_NONBLOCK) != 0);
+  } else if (command == F_DUPFD || command == F_DUPFD_CLOEXEC) {
+    set_socket_state(result, {});
+  }
+  return result;
+}
+
+int ioctl_call(int fd, unsigned long request, void* argument) {
+  const int result = real().ioctl(fd, request, argument);
+  if (result == 0 && request == FIONBIO && is_active()) {
+    int on;
+    std::memcpy(&on, argument, sizeof on);
+    set_nonblocking(fd, on != 0);
+  }
+  return result;
+}
+
+int setns_call(int fd, int type) {
+  const int result = real().setns(fd, type);
+  // type 0 allows any namespace, and a pidfd may stand for several.
+  if (result == 0 && (type == 0 || (type & CLONE_NEWNET) != 0)) namespace_changed = true;
+  return result;
+}
+
+int unshare_call(int flags) {
+  const int result = real().unshare(flags);
+  if (result == 0 && (flags & CLONE_NEWNET) != 0) namespace_changed = true;
+  return result;
+}
+
+}  // namespace portpool::shim

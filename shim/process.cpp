@@ -1,0 +1,89 @@
+#include "shim/process.h"
+
+#include <sys/auxv.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <cstring>
+
+#include "portpool/endpoint.h"
+#include "portpool/handover.h"
+#include "shim/attach.h"
+#include "shim/real.h"
+#include "shim/sockets.h"
+
+namespace portpool::shim {
+
+ProcessSettings settings;
+bool namespace_changed;
+
+namespace {
+
+std::uint64_t secret[2];
+
+void make_secret() {
+  if (syscall(SYS_getrandom, secret, sizeof secret, 0) == sizeof secret) return;
+  // The kernel's 16 random bytes for this process image (getauxval(3)).
+  const auto* bytes = reinterpret_cast<const void*>(getauxval(AT_RANDOM));
+  if (bytes != nullptr) std::memcpy(secret, bytes, sizeof secret);
+}
+
+bool read_mode(const char* text, ProcessMode& mode) {
+  if (text == nullptr || *text == '\0' || std::strcmp(text, "pool") == 0) {
+    mode = ProcessMode::pool;
+  } else if (std::strcmp(text, "observe") == 0) {
+    mode = ProcessMode::observe;
+  } else if (std::strcmp(text, "off") == 0) {
+    mode = ProcessMode::off;
+  } else {
+    return false;
+  }
+  return true;
+}
+
+__attribute__((constructor)) void start() {
+  const ErrnoKeeper keep;
+  (void)real();
+  const char* verbose = std::getenv("PORTPOOL_VERBOSE");
+  settings.verbose = verbose != nullptr && std::strcmp(verbose, "1") == 0;
+  const char* mode_text = std::getenv("PORTPOOL_MODE");
+  ProcessMode mode = ProcessMode::off;
+  if (!read_mode(mode_text, mode)) {
+    say("PORTPOOL_MODE must be pool, observe or off; switched off because it is ", mode_text);
+  }
+  // A set-user-ID program takes no orders from its caller's environment.
+  if (getauxval(AT_SECURE) != 0) mode = ProcessMode::off;
+  if (mode == ProcessMode::off) return;
+  const char* path = std::getenv("PORTPOOL_SOCKET");
+  settings.socket_path = path != nullptr && *path != '\0' ? path : kDefaultSocket;
+  make_secret();
+  start_socket_table();
+  attach_at_start();
+  settings.mode = mode;
+}
+
+}  // namespace
+
+std::uint64_t random_at(std::uint64_t now) {
+  const auto here = reinterpret_cast<std::uintptr_t>(&now);
+  return mix(secret[0] ^ now, secret[1] ^ here);
+}
+
+void say(const char* first, const char* second) {
+  if (!settings.verbose) return;
+  const ErrnoKeeper keep;
+  char line[512];
+  std::size_t used = 0;
+  for (const char* part : {"portpool: ", first, second, "\n"}) {
+    std::size_t length = std::strlen(part);
+    const std::size_t room = sizeof line - 1 - used;
+    if (length > room) length = room;
+    std::memcpy(line + used, part, length);
+    used += length;
+  }
+  line[used - 1] = '\n';
+  (void)!write(STDERR_FILENO, line, used);
+}
+
+}  // namespace portpool::shim

@@ -1,0 +1,51 @@
+// What holds for the whole process: the environment's choice of mode, the clock, randomness, errno.
+#pragma once
+
+#include <cerrno>
+#include <cstdint>
+#include <ctime>
+
+namespace portpool::shim {
+
+// PORTPOOL_MODE. A value that is none of the three means off.
+enum class ProcessMode { pool, observe, off };
+
+struct ProcessSettings {
+  ProcessMode mode = ProcessMode::off;
+  bool verbose = false;
+  const char* socket_path = nullptr;  // PORTPOOL_SOCKET or the default; the environment owns it
+};
+
+extern ProcessSettings settings;
+
+// Set for good when the process changed its network namespace: from then on every new socket is
+// asked for its own. A child made by a raw clone(CLONE_NEWNET) is not seen; it only loses accuracy.
+extern bool namespace_changed;
+
+inline std::uint64_t now_ns() {
+  timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return static_cast<std::uint64_t>(t.tv_sec) * 1'000'000'000U +
+         static_cast<std::uint64_t>(t.tv_nsec);
+}
+
+// Unforeseeable for anybody outside the process: keyed by 128 secret bits, varied by time and
+// thread. Needs no state of its own, so it is safe in signal handlers and differs after fork().
+std::uint64_t random_at(std::uint64_t now);
+
+// Leaves errno as it found it.
+class ErrnoKeeper {
+ public:
+  ErrnoKeeper() : saved_(errno) {}
+  ~ErrnoKeeper() { errno = saved_; }
+  ErrnoKeeper(const ErrnoKeeper&) = delete;
+  ErrnoKeeper& operator=(const ErrnoKeeper&) = delete;
+
+ private:
+  int saved_;
+};
+
+// One line on stderr, only with PORTPOOL_VERBOSE=1: "portpool: `first``second`".
+void say(const char* first, const char* second = "");
+
+}  // namespace portpool::shim

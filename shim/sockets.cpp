@@ -1,0 +1,133 @@
+#include "shim/sockets.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+
+#include <atomic>
+#include <cstddef>
+
+#include "portpool/endpoint.h"
+#include "portpool/linux.h"
+#include "shim/real.h"
+
+namespace portpool::shim {
+namespace {
+
+// More than any default hard limit on descriptors; 8 MiB of address space, touched page by page.
+constexpr std::size_t kMaxTracked = std::size_t{1} << 20;
+constexpr std::size_t kFewTracked = std::size_t{1} << 14;
+
+std::atomic<std::uint64_t>* table;
+std::size_t table_size;
+
+std::atomic<std::uint64_t>* slot(int fd) {
+  const auto index = static_cast<std::size_t>(fd);
+  return fd >= 0 && index < table_size ? table + index : nullptr;
+}
+
+template <class Value>
+bool get_option(int fd, int level, int name, Value& value) {
+  socklen_t length = sizeof value;
+  return getsockopt(fd, level, name, &value, &length) == 0;
+}
+
+}  // namespace
+
+SocketState SocketState::unpack(std::uint64_t word) {
+  const auto bit = [word](unsigned index) { return (word >> index & 1) != 0; };
+  SocketState state;
+  state.kind = static_cast<SocketKind>(word & 3);
+  state.nonblocking = bit(2);
+  state.deferred = bit(3);
+  state.own_port = bit(4);
+  state.own_no_port = bit(5);
+  state.own_range = bit(6);
+  state.has_source = bit(7);
+  state.reset_on_close = bit(8);
+  state.started = bit(9);
+  state.pinned = bit(10);
+  state.foreign = bit(11);
+  state.lane = static_cast<std::uint16_t>(word >> 16);
+  state.port = static_cast<std::uint16_t>(word >> 32);
+  state.epoch = static_cast<std::uint16_t>(word >> 48);
+  return state;
+}
+
+std::uint64_t SocketState::pack() const {
+  return static_cast<std::uint64_t>(kind) | std::uint64_t{nonblocking} << 2 |
+         std::uint64_t{deferred} << 3 | std::uint64_t{own_port} << 4 |
+         std::uint64_t{own_no_port} << 5 | std::uint64_t{own_range} << 6 |
+         std::uint64_t{has_source} << 7 | std::uint64_t{reset_on_close} << 8 |
+         std::uint64_t{started} << 9 | std::uint64_t{pinned} << 10 | std::uint64_t{foreign} << 11 |
+         std::uint64_t{lane} << 16 | std::uint64_t{port} << 32 | std::uint64_t{epoch} << 48;
+}
+
+void start_socket_table() {
+  for (const std::size_t size : {kMaxTracked, kFewTracked}) {
+    void* memory = mmap(nullptr, size * sizeof *table, PROT_READ | PROT_WRITE,
+                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (memory == MAP_FAILED) continue;
+    table = static_cast<std::atomic<std::uint64_t>*>(memory);
+    table_size = size;
+    return;
+  }
+}
+
+SocketState socket_state(int fd) {
+  const auto* word = slot(fd);
+  return word != nullptr ? SocketState::unpack(word->load(std::memory_order_relaxed))
+                         : SocketState{};
+}
+
+void set_socket_state(int fd, const SocketState& state) {
+  if (auto* word = slot(fd)) word->store(state.pack(), std::memory_order_relaxed);
+}
+
+SocketState take_socket_state(int fd) {
+  auto* word = slot(fd);
+  if (word == nullptr || word->load(std::memory_order_relaxed) == 0) return {};
+  return SocketState::unpack(word->exchange(0, std::memory_order_relaxed));
+}
+
+void forget_sockets(unsigned first, unsigned last) {
+  for (std::size_t fd = first; fd <= last && fd < table_size; ++fd) {
+    if (table[fd].load(std::memory_order_relaxed) != 0) {
+      table[fd].store(0, std::memory_order_relaxed);
+    }
+  }
+}
+
+SocketState examine_socket(int fd, std::uint64_t netns_cookie) {
+  SocketState state;
+  int type = 0;
+  int protocol = 0;
+  if (!get_option(fd, SOL_SOCKET, SO_TYPE, type) ||
+      !get_option(fd, SOL_SOCKET, SO_PROTOCOL, protocol)) {
+    return state;
+  }
+  state.kind = SocketKind::other;
+  if (type != SOCK_STREAM || (protocol != IPPROTO_TCP && protocol != IPPROTO_MPTCP)) return state;
+  sockaddr_storage bound{};
+  socklen_t length = sizeof bound;
+  Endpoint local;
+  if (real().getsockname(fd, reinterpret_cast<sockaddr*>(&bound), &length) != 0 ||
+      !endpoint_from_sockaddr(reinterpret_cast<sockaddr*>(&bound), length, local)) {
+    return state;
+  }
+  state.kind = SocketKind::tcp;
+  std::uint64_t cookie = 0;
+  state.foreign = netns_cookie != 0 && get_option(fd, SOL_SOCKET, SO_NETNS_COOKIE, cookie) &&
+                  cookie != netns_cookie;
+  state.own_port = local.port != 0;
+  state.has_source = local.port == 0 && !is_unspecified(local.address);
+  linger option{};
+  state.reset_on_close =
+      get_option(fd, SOL_SOCKET, SO_LINGER, option) && option.l_onoff != 0 && option.l_linger == 0;
+  const int flags = real().fcntl(fd, F_GETFL);
+  state.nonblocking = flags >= 0 && (flags & O_NONBLOCK) != 0;
+  std::uint32_t range = 0;
+  state.own_range = get_option(fd, IPPROTO_IP, IP_LOCAL_PORT_RANGE, range) && range != 0;
+  return state;
+}
+
+}  // namespace portpool::shim

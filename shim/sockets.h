@@ -1,0 +1,48 @@
+// What is known of each descriptor: one word per fd, in a table outside the heap.
+//
+// The table is a memory of what passed through our functions. It can be out of date (a descriptor
+// closed by a raw system call, an fd table copied by vfork); everything done with it must be
+// harmless then.
+#pragma once
+
+#include <cstdint>
+
+namespace portpool::shim {
+
+enum class SocketKind : std::uint8_t { unknown = 0, tcp = 1, other = 2 };
+
+struct SocketState {
+  SocketKind kind = SocketKind::unknown;
+  bool nonblocking = false;
+  bool deferred = false;        // bind(address, 0) of the program took no port (our doing)
+  bool own_port = false;        // the program bound a port
+  bool own_no_port = false;     // the program itself set IP_BIND_ADDRESS_NO_PORT
+  bool own_range = false;       // the program itself set IP_LOCAL_PORT_RANGE
+  bool has_source = false;      // bound to an address, with the port left open
+  bool reset_on_close = false;  // SO_LINGER with 0 s: close() sends RST and frees the port at once
+  bool started = false;         // connecting or connected
+  bool foreign = false;         // of another network namespace than the segment
+  bool pinned = false;          // holds `port` of `lane`
+  std::uint16_t lane = 0;
+  std::uint16_t port = 0;
+  std::uint16_t epoch = 0;  // which attachment `lane` belongs to
+
+  static SocketState unpack(std::uint64_t word);
+  std::uint64_t pack() const;
+};
+
+// Maps the table. Without it (address space limit) every socket stays unknown.
+void start_socket_table();
+
+// fds outside the table: unknown, and not stored.
+SocketState socket_state(int fd);
+void set_socket_state(int fd, const SocketState& state);
+// Reads and forgets in one step, so that of two closers one gives the port back.
+SocketState take_socket_state(int fd);
+void forget_sockets(unsigned first, unsigned last);
+
+// Learns what it can of a descriptor that did not come from our socket(): some system calls. Kind
+// stays `unknown` when it is no socket. netns_cookie is the segment's; 0: not compared.
+SocketState examine_socket(int fd, std::uint64_t netns_cookie);
+
+}  // namespace portpool::shim
