@@ -1,0 +1,48 @@
+// The command that `poold run` starts, and its descendants.
+#pragma once
+
+#include <sys/signalfd.h>
+#include <sys/types.h>
+
+#include <csignal>
+#include <string>
+#include <vector>
+
+namespace portpool {
+
+class Child {
+ public:
+  // Starts the command with these additional or changed environment variables ("NAME=value"), with
+  // the signal mask that was in force when the object was made. Later orphans among its descendants
+  // become our children, so that a command that goes into the background is still looked after.
+  Child();
+  // Throws CannotStart. Call once.
+  void start(const std::vector<std::string>& command, const std::vector<std::string>& environment);
+
+  // Passes a signal on to the command, or, when that has ended, to what it left running. One that
+  // the terminal sent has reached them already.
+  void forward(const signalfd_siginfo& signal) const;
+
+  // Takes note of everything that ended. After it, running() is false when nothing is left.
+  void reap();
+  bool running() const { return running_; }
+  bool command_ended() const { return command_ended_; }
+
+  // As a shell would give it: the command's own status, or 128 + the signal that ended it.
+  int exit_status() const;
+
+ private:
+  sigset_t mask_;
+  pid_t pid_ = -1;
+  int wait_status_ = 0;
+  bool command_ended_ = false;
+  bool running_ = false;
+};
+
+// The command could not be executed. status: 127 when it was not found, else 126.
+struct CannotStart {
+  std::string text;
+  int status;
+};
+
+}  // namespace portpool

@@ -1,0 +1,39 @@
+// Brings one lane's maps into agreement with the kernel's table, while clients go on claiming and
+// releasing. Every step is an atomic operation on a word of bits, and a port that changes hands in
+// between is left to whoever won.
+#pragma once
+
+#include "portpool/layout.h"
+#include "reconcile/truth.h"
+
+namespace portpool {
+
+struct LaneChanges {
+  std::uint32_t withdrawn = 0;  // claimable in the lane, but in use in the kernel
+  std::uint32_t returned = 0;   // made claimable
+  std::uint32_t total() const { return withdrawn + returned; }
+};
+
+// A new lane that no client has seen yet: every port gets its place at once.
+void fill_lane(Lane& lane, const LaneRecord& record, const LaneTruth& truth,
+               const BlockedPorts& blocked);
+
+// `truth` must come from a complete dump. A port in no map that the kernel does not know is freed
+// when seen so twice: the first time, a client may be about to use it.
+LaneChanges update_lane(Lane& lane, LaneRecord& record, const LaneTruth& truth,
+                        const BlockedPorts& blocked);
+
+// Frees what has been in the rejected map for a whole sweep; call every second or so.
+void sweep_rejected(Lane& lane, LaneRecord& record);
+
+struct LaneCounts {
+  std::uint32_t capacity = 0;
+  std::uint32_t in_use = 0;
+  std::uint32_t free = 0;         // reusable TIME_WAIT included
+  std::uint32_t reusable = 0;     // TIME_WAIT that may be taken over
+  std::uint32_t quarantined = 0;  // rejected ones included
+  std::uint32_t blocked = 0;
+};
+LaneCounts count_lane(Lane& lane);
+
+}  // namespace portpool

@@ -1,0 +1,63 @@
+#include "reconcile/rules.h"
+
+#include <algorithm>
+#include <charconv>
+
+namespace portpool {
+namespace {
+
+// Splits "[v6]/n:p", "[v6]:p", "v4/n:p" into prefix text and port text.
+struct Parts {
+  std::string prefix;
+  std::string_view port;
+};
+
+std::optional<Parts> split(std::string_view text) {
+  if (!text.starts_with('[')) {
+    const std::size_t colon = text.find(':');
+    // More than one colon: an IPv6 address without brackets, and so without a port.
+    if (colon == std::string_view::npos || text.find(':', colon + 1) != std::string_view::npos) {
+      return Parts{std::string(text), {}};
+    }
+    return Parts{std::string(text.substr(0, colon)), text.substr(colon + 1)};
+  }
+  const std::size_t close = text.find(']');
+  if (close == std::string_view::npos) return std::nullopt;
+  const std::string_view rest = text.substr(close + 1);
+  const std::size_t colon = rest.find(':');
+  std::string prefix(text.substr(1, close - 1));
+  prefix += rest.substr(0, colon);
+  return Parts{prefix,
+               colon == std::string_view::npos ? std::string_view{} : rest.substr(colon + 1)};
+}
+
+}  // namespace
+
+std::optional<DestinationPattern> parse_destination(std::string_view text) {
+  const auto parts = split(text);
+  if (!parts) return std::nullopt;
+  const auto prefix = parse_prefix(parts->prefix);
+  if (!prefix) return std::nullopt;
+  DestinationPattern pattern{*prefix, 0};
+  const bool has_port = text.ends_with(':') || !parts->port.empty();
+  if (has_port && !text.ends_with("::")) {
+    const auto [end, error] = std::from_chars(parts->port.begin(), parts->port.end(), pattern.port);
+    if (error != std::errc{} || end != parts->port.end() || pattern.port == 0) return std::nullopt;
+  }
+  return pattern;
+}
+
+bool PoolRule::matches(const Endpoint& destination) const {
+  return destinations.empty() ||
+         std::any_of(destinations.begin(), destinations.end(),
+                     [&](const DestinationPattern& p) { return p.matches(destination); });
+}
+
+std::uint32_t rule_for(const std::vector<PoolRule>& rules, const Endpoint& destination) {
+  for (std::uint32_t i = 0; i + 1 < rules.size(); ++i) {
+    if (rules[i].matches(destination)) return i;
+  }
+  return static_cast<std::uint32_t>(rules.size() - 1);
+}
+
+}  // namespace portpool

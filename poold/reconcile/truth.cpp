@@ -1,0 +1,84 @@
+#include "reconcile/truth.h"
+
+#include <netinet/tcp.h>
+
+#include "portpool/port_map.h"
+
+namespace portpool {
+namespace {
+
+constexpr std::uint32_t kTimeWaitMs = 60'000;  // TCP_TIMEWAIT_LEN, include/net/tcp.h
+// Ages from which on a reusable TIME_WAIT counts as older; reuse map 0 is the oldest.
+constexpr std::uint32_t kOldMs = 20'000;
+constexpr std::uint32_t kMiddleMs = 5'000;
+
+void set(PortBits& bits, std::uint16_t port) { bits[port / 64] |= detail::bit_of(port); }
+
+std::uint64_t word_of(Lane& lane, PortMapId id, std::size_t word) {
+  return lane.words[static_cast<std::size_t>(id)][word].load(std::memory_order_relaxed);
+}
+
+}  // namespace
+
+void TruthCollector::expect(const LaneRecord& record, Lane& lane) {
+  auto truth = std::make_unique<LaneTruth>();
+  for (std::size_t w = record.range.low / 64U; w <= record.range.high / 64U; ++w) {
+    std::uint64_t mapped = 0;
+    for (std::size_t map = 0; map < kPortMaps; ++map) {
+      mapped |= word_of(lane, static_cast<PortMapId>(map), w);
+    }
+    std::uint64_t released = word_of(lane, PortMapId::quarantine, w);
+    for (std::uint32_t age = 0; age < kReuseMaps; ++age) {
+      released |= word_of(lane, static_cast<PortMapId>(kFreeMaps + age), w);
+    }
+    truth->released_before[w] = released;
+    truth->unmapped_before[w] = ~mapped;
+  }
+  lanes_[record.key] = std::move(truth);
+}
+
+bool TruthCollector::may_take_over(const kernel::SocketRecord& socket) const {
+  if (socket.state != TCP_TIME_WAIT || socket.timer_ms > kTimeWaitMs) return false;
+  const bool allowed = reuse_.mode == 1 ||
+                       (reuse_.mode == 2 &&
+                        (is_loopback(socket.local.address) || is_loopback(socket.remote.address)));
+  return allowed && kTimeWaitMs - socket.timer_ms > reuse_.min_age_ms;
+}
+
+void TruthCollector::add(const kernel::SocketRecord& socket) {
+  const auto found = lanes_.find({socket.local.address, socket.remote.address, socket.remote.port});
+  if (found == lanes_.end()) return;
+  LaneTruth& truth = *found->second;
+  if (socket.timer_ms == 0) {
+    set(truth.used, socket.local.port);
+  } else if (!may_take_over(socket)) {
+    set(truth.waiting, socket.local.port);
+  } else {
+    const std::uint32_t age = kTimeWaitMs - socket.timer_ms;
+    set(truth.reusable[age >= kOldMs ? 0 : age >= kMiddleMs ? 1 : 2], socket.local.port);
+  }
+}
+
+const LaneTruth* TruthCollector::find(const LaneKey& key) const {
+  const auto found = lanes_.find(key);
+  return found != lanes_.end() ? found->second.get() : nullptr;
+}
+
+bool collect_blocked(kernel::SockDiag& sock_diag, BlockedPorts& blocked) {
+  BlockedPorts fresh;
+  for (const kernel::PortRange& range : kernel::reserved_ports()) {
+    for (std::uint32_t port = range.low; port <= range.high; ++port) {
+      set(fresh.bits, static_cast<std::uint16_t>(port));
+    }
+  }
+  kernel::DumpFilter filter;
+  filter.states = kernel::state_bit(TCP_LISTEN) | kernel::state_bit(kernel::kTcpBoundInactive);
+  const auto visit = [&](const kernel::SocketRecord& socket) {
+    set(fresh.bits, socket.local.port);
+  };
+  const bool complete = sock_diag.dump(filter, visit).complete;
+  if (complete) blocked = fresh;
+  return complete;
+}
+
+}  // namespace portpool

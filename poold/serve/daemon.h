@@ -1,0 +1,45 @@
+// The daemon: segment, socket, heartbeat and reconcile on one event loop. Used by `poold serve`
+// and, in the same process as the parent of the command, by `poold run`.
+#pragma once
+
+#include <optional>
+
+#include "reconcile/reconciler.h"
+#include "serve/clients.h"
+#include "serve/config.h"
+#include "serve/doorbell.h"
+#include "serve/event_loop.h"
+#include "serve/handover_server.h"
+#include "serve/segment.h"
+
+namespace portpool {
+
+class Daemon {
+ public:
+  // Everything is ready when this returns; nothing moves until the loop runs. Throws UserError or
+  // std::system_error.
+  Daemon(EventLoop& loop, const Config& config);
+  ~Daemon();
+
+  // Takes over what can change at run time (mode, pools). The socket and max_lanes stay as they
+  // are: returns false when the new configuration has others.
+  bool reload(const Config& config);
+
+  const SegmentView& view() const { return segment_.view(); }
+  const std::string& socket_path() const { return server_.path(); }
+
+ private:
+  void accept_clients();
+
+  EventLoop& loop_;
+  Config config_;
+  NetworkNamespace network_namespace_;
+  Segment segment_;
+  HandoverServer server_;
+  Reconciler reconciler_;
+  Clients clients_;
+  Doorbell doorbell_;
+  int reconcile_timer_ = -1;
+};
+
+}  // namespace portpool
