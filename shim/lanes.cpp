@@ -46,6 +46,14 @@ void request_lane(const SegmentView& view, const LaneKey& key) {
   }
 }
 
+void ask_attention(const SegmentView& view, Lane& lane) {
+  if (lane.attention.load(std::memory_order_relaxed) != 0 ||
+      lane.attention.exchange(1, std::memory_order_acq_rel) != 0) {
+    return;
+  }
+  ring_doorbell(view.header());
+}
+
 void give_back(const SegmentView& view, std::uint16_t lane_index, std::uint16_t port, Release how) {
   Lane& lane = view.lane(lane_index);
   switch (how) {

@@ -12,6 +12,9 @@ namespace portpool::shim {
 // taken (by an earlier request for the same key, most likely); the next call asks again.
 void request_lane(const SegmentView& view, const LaneKey& key);
 
+// Asks poold to look at a lane that is running low, at most once until it has done so.
+void ask_attention(const SegmentView& view, Lane& lane);
+
 // Where a port goes that a socket held.
 enum class Release {
   free,        // the kernel has let go of it, or will within a round trip

@@ -47,6 +47,8 @@ SocketState SocketState::unpack(std::uint64_t word) {
   state.started = bit(9);
   state.pinned = bit(10);
   state.foreign = bit(11);
+  state.stuck = bit(12);
+  state.pool_source = bit(13);
   state.lane = static_cast<std::uint16_t>(word >> 16);
   state.port = static_cast<std::uint16_t>(word >> 32);
   state.epoch = static_cast<std::uint16_t>(word >> 48);
@@ -59,7 +61,8 @@ std::uint64_t SocketState::pack() const {
          std::uint64_t{own_no_port} << 5 | std::uint64_t{own_range} << 6 |
          std::uint64_t{has_source} << 7 | std::uint64_t{reset_on_close} << 8 |
          std::uint64_t{started} << 9 | std::uint64_t{pinned} << 10 | std::uint64_t{foreign} << 11 |
-         std::uint64_t{lane} << 16 | std::uint64_t{port} << 32 | std::uint64_t{epoch} << 48;
+         std::uint64_t{stuck} << 12 | std::uint64_t{pool_source} << 13 | std::uint64_t{lane} << 16 |
+         std::uint64_t{port} << 32 | std::uint64_t{epoch} << 48;
 }
 
 void start_socket_table() {

@@ -23,6 +23,8 @@ struct SocketState {
   bool started = false;         // connecting or connected
   bool foreign = false;         // of another network namespace than the segment
   bool pinned = false;          // holds `port` of `lane`
+  bool stuck = false;           // keeps that port until it is closed (bind strategy)
+  bool pool_source = false;     // bound to an address that the pool chose
   std::uint16_t lane = 0;
   std::uint16_t port = 0;
   std::uint16_t epoch = 0;  // which attachment `lane` belongs to

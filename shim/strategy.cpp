@@ -1,28 +1,60 @@
 #include "shim/strategy.h"
 
+#include <cerrno>
+
 #include "portpool/linux.h"
 #include "shim/real.h"
 
 namespace portpool::shim {
 namespace {
 
+template <class Value>
+bool set_option(int fd, int level, int name, Value value) {
+  return real().setsockopt(fd, level, name, &value, sizeof value) == 0;
+}
+
+bool bind_to(int fd, int family, const Endpoint& endpoint) {
+  sockaddr_storage address;
+  const socklen_t length = sockaddr_from_endpoint(endpoint, family, address);
+  return length != 0 && real().bind(fd, reinterpret_cast<sockaddr*>(&address), length) == 0;
+}
+
 bool set_range(int fd, std::uint32_t range) {
-  return real().setsockopt(fd, IPPROTO_IP, IP_LOCAL_PORT_RANGE, &range, sizeof range) == 0;
+  return set_option(fd, IPPROTO_IP, IP_LOCAL_PORT_RANGE, range);
 }
 
-PinResult pin_by_range(int fd, std::uint16_t port) {
-  const std::uint32_t range = std::uint32_t{port} << 16 | port;
-  return set_range(fd, range) ? PinResult::done : PinResult::unsupported;
+PinResult pin_by_range(const PinTarget& target) {
+  const std::uint32_t range = std::uint32_t{target.port} << 16 | target.port;
+  return set_range(target.fd, range) ? PinResult::done : PinResult::unsupported;
 }
 
-void unpin_range(int fd) { set_range(fd, 0); }
+bool unpin_range(int fd) { return set_range(fd, 0); }
+
+PinResult pin_by_bind(const PinTarget& target) {
+  if (!set_option(target.fd, SOL_SOCKET, SO_REUSEADDR, 1)) return PinResult::unsupported;
+  if (bind_to(target.fd, target.family, {target.source, target.port})) return PinResult::done;
+  return errno == EADDRINUSE ? PinResult::taken : PinResult::unsupported;
+}
+
+// A bound socket cannot be unbound.
+bool unpin_bound(int) { return false; }
 
 constexpr PinStrategy kByRange{&pin_by_range, &unpin_range};
+constexpr PinStrategy kByBind{&pin_by_bind, &unpin_bound};
 
 }  // namespace
 
-const PinStrategy* pin_strategy(Strategy strategy) {
-  return strategy == Strategy::port_range ? &kByRange : nullptr;
+const PinStrategy& pin_strategy(Strategy strategy) {
+  return strategy == Strategy::port_range ? kByRange : kByBind;
+}
+
+bool bind_source(int fd, int family, const Address& source) {
+  return set_option(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1) && bind_to(fd, family, {source, 0});
+}
+
+void unbind_source(int fd, int family) {
+  bind_to(fd, family, {family == AF_INET ? address_from_v4({INADDR_ANY}) : Address{}, 0});
+  set_option(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 0);
 }
 
 }  // namespace portpool::shim

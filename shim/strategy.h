@@ -3,23 +3,38 @@
 
 #include <cstdint>
 
+#include "portpool/endpoint.h"
 #include "portpool/layout.h"
 
 namespace portpool::shim {
 
 enum class PinResult {
   done,         // the next connect() uses the port or fails with EADDRNOTAVAIL
+  taken,        // somebody has the port; another may be tried
   unsupported,  // this socket or this kernel has no such means
 };
 
-struct PinStrategy {
-  // Sets errno when unsupported. `port` is in host order.
-  PinResult (*pin)(int fd, std::uint16_t port);
-  // Leaves the choice to the kernel again, after a connect() that failed.
-  void (*unpin)(int fd);
+struct PinTarget {
+  int fd;
+  int family;  // AF_INET or AF_INET6, that of the socket
+  Address source;
+  std::uint16_t port;  // host order
 };
 
-// Null for a strategy that this library does not have.
-const PinStrategy* pin_strategy(Strategy strategy);
+struct PinStrategy {
+  PinResult (*pin)(const PinTarget& target);
+  // Leaves the choice of port to the kernel again, after a connect() that failed. False: the socket
+  // keeps the port until it is closed.
+  bool (*unpin)(int fd);
+};
+
+// By setting IP_LOCAL_PORT_RANGE to one port (Linux 6.3), or by bind() with SO_REUSEADDR.
+const PinStrategy& pin_strategy(Strategy strategy);
+
+// Gives the socket a source address and leaves the port open (IP_BIND_ADDRESS_NO_PORT, Linux 4.2).
+// May be repeated with another address as long as the socket has no port.
+bool bind_source(int fd, int family, const Address& source);
+// Takes the address away again.
+void unbind_source(int fd, int family);
 
 }  // namespace portpool::shim

@@ -25,6 +25,7 @@ namespace portpool {
   X(rejections, "claimed ports that the kernel refused (EADDRNOTAVAIL)")             \
   X(released_free, "ports given back that the kernel has let go of")                 \
   X(released_quarantine, "ports given back that reconcile has to look at first")     \
+  X(failed_fast, "connects refused at once because nothing was free (fail-fast)")    \
   X(binds_deferred, "bind(address, 0) that took no port")                            \
   X(binds_made_real, "deferred binds whose port the program asked for")              \
   X(lane_requests, "requests for a lane that were placed")                           \

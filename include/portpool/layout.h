@@ -86,6 +86,7 @@ struct alignas(64) SegmentHeader {
   std::atomic<std::uint64_t> reconcile_passes;
   std::atomic<std::uint64_t> reconcile_cpu_ns;  // sum over all passes
   std::atomic<std::uint64_t> attaches_refused;
+  std::atomic<std::uint32_t> lanes_touched;  // lanes from here on have never been in service
 
   // A futex (shared): clients add 1 and wake when they placed a request.
   alignas(64) std::atomic<std::uint32_t> doorbell;
@@ -164,13 +165,16 @@ struct alignas(4096) Lane {
 
   // What a claim reads first.
   alignas(64) std::atomic<std::uint32_t> ring;  // FreeRing, see port_map.h
-  std::atomic<std::uint32_t> reserved1;
+  std::atomic<std::uint32_t> low;  // poold: few ports are free, claims shall ask for attention
+  std::atomic<std::uint32_t> attention;  // clients: 1, poold shall look at the lane now; poold: 0
+  std::atomic<std::uint32_t> full;       // poold: the kernel's table leaves no port to claim
   std::atomic<std::uint32_t> top[kPortMaps];  // bit g: mid[map][g] is not 0
 
   // Events, counted by clients.
   alignas(64) std::atomic<std::uint64_t> rejections;
   std::atomic<std::uint64_t> exhausted;       // a claim found nothing
   std::atomic<std::uint64_t> last_used_beat;  // heartbeat at some recent claim
+  std::atomic<std::uint64_t> next_probe_ns;   // fail-fast: when the kernel is asked again
 
   // bit w%64 of mid[map][w/64]: words[map][w] is not 0.
   alignas(64) std::atomic<std::uint64_t> mid[kPortMaps][kPortMidWords];

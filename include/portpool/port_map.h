@@ -38,6 +38,8 @@ inline PortMap free_map(Lane& lane, std::uint32_t position) {
   return port_map(lane, static_cast<PortMapId>(position % kFreeMaps));
 }
 
+// Ports that are claimed only when none is free. With the port-range strategy: those in TIME_WAIT
+// that the kernel lets a pin take over, oldest first.
 inline PortMap reuse_map(Lane& lane, std::uint32_t age) {
   return port_map(lane, static_cast<PortMapId>(kFreeMaps + age % kReuseMaps));
 }
@@ -140,15 +142,16 @@ inline int take_port(PortMap map, std::uint64_t random) {
   return -1;
 }
 
-// Makes the upper levels agree with the words again; for poold, after clients may have died.
-inline void repair(PortMap map) {
-  for (std::uint32_t word = 0; word < kPortWords; ++word) {
+// Makes the upper levels agree with the words `first` to `last` again; for poold, after clients may
+// have died. Looks at no other word: memory that was never used stays unused.
+inline void repair(PortMap map, std::uint32_t first, std::uint32_t last) {
+  for (std::uint32_t word = first; word <= last && word < kPortWords; ++word) {
     const bool marked = (map.mid[word / 64].load() & detail::bit_of(word)) != 0;
     const bool filled = map.words[word].load() != 0;
     if (filled && !marked) detail::mark_word(map, word);
     if (!filled && marked) detail::unmark_word(map, word);
   }
-  for (std::uint32_t group = 0; group < kPortMidWords; ++group) {
+  for (std::uint32_t group = first / 64; group <= last / 64 && group < kPortMidWords; ++group) {
     if (map.mid[group].load() != 0) map.top.fetch_or(1U << group);
   }
 }
@@ -197,6 +200,15 @@ inline int claim(Lane& lane, std::uint64_t random) {
     if (const int port = take_port(map, random); port >= 0) return port;
   }
   return -1;
+}
+
+// Nothing of the first choice is left.
+inline bool free_is_empty(const Lane& lane) {
+  std::uint32_t tops = 0;
+  for (std::uint32_t map = 0; map < kFreeMaps; ++map) {
+    tops |= lane.top[map].load(std::memory_order_relaxed);
+  }
+  return tops == 0;
 }
 
 // Gives a port back as free: it goes behind all ports that are free already.

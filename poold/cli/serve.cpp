@@ -24,7 +24,7 @@ Config read_config(const Options& options) {
 void reload(Daemon& daemon, const Options& options) {
   try {
     if (!daemon.reload(read_config(options))) {
-      spdlog::warn("socket, socket_group and max_lanes take effect at the next start");
+      spdlog::warn("socket, socket_group, strategy and max_lanes take effect at the next start");
     }
     spdlog::info("configuration reloaded");
   } catch (const UserError& error) {

@@ -1,8 +1,12 @@
 #include "reconcile/lane_update.h"
 
+#include <sys/mman.h>
+
 #include <array>
 #include <bit>
+#include <cerrno>
 #include <random>
+#include <system_error>
 
 #include "portpool/port_map.h"
 
@@ -69,13 +73,13 @@ void drop_doubles(Lane& lane, std::size_t word) {
 class WordUpdate {
  public:
   WordUpdate(Lane& lane, LaneRecord& record, const LaneTruth& truth, const BlockedPorts& blocked,
-             std::size_t word, LaneChanges& changes)
+             std::size_t word, std::uint64_t only, LaneChanges& changes)
       : lane_(lane),
         record_(record),
         truth_(truth),
         word_(word),
         changes_(changes),
-        range_(range_bits(record.range, word)),
+        range_(range_bits(record.range, word) & only),
         blocked_(blocked.bits[word] & range_) {}
 
   void run() {
@@ -95,7 +99,7 @@ class WordUpdate {
       seen |= truth_.reusable[age][word_];
     }
     suspects |= settle(open & ~seen, youngest_map(lane_), truth_.released_before[word_]);
-    record_.suspect[word_] = suspects;
+    record_.suspect[word_] = (record_.suspect[word_] & ~range_) | suspects;
   }
 
  private:
@@ -103,7 +107,7 @@ class WordUpdate {
     put_bits(lane_, kBlocked, word_, blocked_ & ~load(lane_, kBlocked, word_));
     take_from_all(lane_, word_, blocked_, kBlocked);
     // No longer blocked: in no map now, and sorted in below or at the next reconcile.
-    take_bits(lane_, kBlocked, word_, ~blocked_);
+    take_bits(lane_, kBlocked, word_, range_ & ~blocked_);
   }
 
   std::uint64_t mapped() const {
@@ -151,7 +155,7 @@ class WordUpdate {
 
 // Releases join the youngest map; when that has grown large, a new youngest one is begun, so that
 // the ring keeps its three ages after a burst of releases.
-void keep_ages_apart(Lane& lane) {
+void keep_ages_apart(Lane& lane, const kernel::PortRange& range) {
   std::uint32_t word = lane.ring.load(std::memory_order_relaxed);
   const FreeRing ring = FreeRing::unpack(word);
   if (ring.length() >= kFreeMaps) return;
@@ -159,7 +163,7 @@ void keep_ages_apart(Lane& lane) {
   std::uint32_t youngest = 0;
   for (std::uint32_t map = 0; map < kFreeMaps; ++map) {
     std::uint32_t count = 0;
-    for (std::size_t w = 0; w < kPortWords; ++w) {
+    for (std::size_t w = range.low / 64U; w <= range.high / 64U; ++w) {
       count += static_cast<std::uint32_t>(std::popcount(load(lane, map, w)));
     }
     total += count;
@@ -199,12 +203,51 @@ LaneChanges update_lane(Lane& lane, LaneRecord& record, const LaneTruth& truth,
                         const BlockedPorts& blocked) {
   LaneChanges changes;
   for (std::size_t w = record.range.low / 64U; w <= record.range.high / 64U; ++w) {
-    WordUpdate(lane, record, truth, blocked, w, changes).run();
+    WordUpdate(lane, record, truth, blocked, w, ~std::uint64_t{0}, changes).run();
   }
-  for (std::size_t map = 0; map < kPortMaps; ++map)
-    repair(port_map(lane, static_cast<PortMapId>(map)));
-  keep_ages_apart(lane);
+  for (std::size_t map = 0; map < kPortMaps; ++map) {
+    repair(port_map(lane, static_cast<PortMapId>(map)), record.range.low / 64U,
+           record.range.high / 64U);
+  }
+  keep_ages_apart(lane, record.range);
   return changes;
+}
+
+LaneChanges update_ports(Lane& lane, LaneRecord& record, const LaneTruth& truth,
+                         const BlockedPorts& blocked, const PortBits& only) {
+  LaneChanges changes;
+  for (std::size_t w = record.range.low / 64U; w <= record.range.high / 64U; ++w) {
+    if (only[w] != 0) WordUpdate(lane, record, truth, blocked, w, only[w], changes).run();
+  }
+  return changes;
+}
+
+void clear_lane(Lane& lane) {
+  // Punches the pages out of the shared file: they read as zeros again, and cost nothing.
+  if (madvise(&lane, sizeof lane, MADV_REMOVE) != 0) {
+    throw std::system_error(errno, std::generic_category(), "madvise(MADV_REMOVE) on a lane");
+  }
+}
+
+void keep_only_range(Lane& lane, const kernel::PortRange& old_range,
+                     const kernel::PortRange& range) {
+  for (std::size_t w = old_range.low / 64U; w <= old_range.high / 64U; ++w) {
+    const bool inside = w >= range.low / 64U && w <= range.high / 64U;
+    take_from_all(lane, w, inside ? ~range_bits(range, w) : ~std::uint64_t{0}, kNoMap);
+  }
+}
+
+std::vector<std::uint16_t> quarantined_ports(Lane& lane, const kernel::PortRange& range,
+                                             std::size_t limit) {
+  std::vector<std::uint16_t> ports;
+  for (std::size_t w = range.low / 64U; w <= range.high / 64U && ports.size() < limit; ++w) {
+    for (std::uint64_t bits = load(lane, kQuarantine, w); bits != 0 && ports.size() < limit;
+         bits &= bits - 1) {
+      ports.push_back(
+          static_cast<std::uint16_t>(w * 64 + static_cast<unsigned>(std::countr_zero(bits))));
+    }
+  }
+  return ports;
 }
 
 void sweep_rejected(Lane& lane, LaneRecord& record) {

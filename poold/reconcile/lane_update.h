@@ -3,6 +3,8 @@
 // between is left to whoever won.
 #pragma once
 
+#include <vector>
+
 #include "portpool/layout.h"
 #include "reconcile/truth.h"
 
@@ -18,10 +20,22 @@ struct LaneChanges {
 void fill_lane(Lane& lane, const LaneRecord& record, const LaneTruth& truth,
                const BlockedPorts& blocked);
 
+// Empties a lane that no client can find, and gives its memory back.
+void clear_lane(Lane& lane);
+
+// Takes the ports of `old_range` that are not in `range` out of all maps. New ports come in with
+// the next reconciles.
+void keep_only_range(Lane& lane, const kernel::PortRange& old_range,
+                     const kernel::PortRange& range);
+
 // `truth` must come from a complete dump. A port in no map that the kernel does not know is freed
 // when seen so twice: the first time, a client may be about to use it.
 LaneChanges update_lane(Lane& lane, LaneRecord& record, const LaneTruth& truth,
                         const BlockedPorts& blocked);
+
+// The same for the ports of `only`, about which `truth` was asked one by one.
+LaneChanges update_ports(Lane& lane, LaneRecord& record, const LaneTruth& truth,
+                         const BlockedPorts& blocked, const PortBits& only);
 
 // Frees what has been in the rejected map for a whole sweep; call every second or so.
 void sweep_rejected(Lane& lane, LaneRecord& record);
@@ -35,5 +49,9 @@ struct LaneCounts {
   std::uint32_t blocked = 0;
 };
 LaneCounts count_lane(Lane& lane);
+
+// The ports in the lane's quarantine, at most `limit` (any of them).
+std::vector<std::uint16_t> quarantined_ports(Lane& lane, const kernel::PortRange& range,
+                                             std::size_t limit);
 
 }  // namespace portpool

@@ -1,10 +1,13 @@
 #include "reconcile/reconciler.h"
 
+#include <netinet/tcp.h>
 #include <spdlog/spdlog.h>
 #include <time.h>
 
 #include <algorithm>
+#include <bit>
 #include <set>
+#include <system_error>
 
 #include "kernel/routes.h"
 #include "reconcile/lane_update.h"
@@ -19,12 +22,23 @@ using std::chrono::steady_clock;
 // A pass may use one part in this many of a core.
 constexpr int kMaxShare = 40;
 constexpr nanoseconds kShortestPause = milliseconds(50);
-constexpr nanoseconds kLongestPause = milliseconds(1000);
-constexpr milliseconds kSettingsPause{500};
+// Without changes, and for as long as a pass costs less than its share of this.
+constexpr nanoseconds kQuietPause = milliseconds(1000);
 constexpr milliseconds kRejectedPause{1000};
+// Lists of bound sockets cost milliseconds even when empty: their share is one in this many.
+constexpr int kBlockedShare = 200;
+constexpr nanoseconds kShortestBlockedPause = milliseconds(500);
 // Up to this many destination ports are asked for one by one; with more, the whole table is read.
 constexpr std::size_t kFewPorts = 4;
 constexpr int kDumpTries = 3;
+// Lanes that nobody uses are looked at in one pass of this many.
+constexpr std::uint64_t kIdleTurn = 10;
+// Up to this many ports in doubt are looked up one by one (some 2 us each).
+constexpr std::size_t kFewDoubts = 256;
+constexpr nanoseconds kShortestAttentionPause = milliseconds(2);
+constexpr int kAttentionShare = 10;
+constexpr std::size_t kRoutesPerTurn = 32;
+constexpr std::uint64_t kRecordsPerBeat = 16384;
 
 nanoseconds cpu_time() {
   timespec t{};
@@ -38,8 +52,7 @@ bool is_possible(const LaneKey& question) {
          (is_unspecified(question.source) || is_v4(question.source) == is_v4(question.destination));
 }
 
-// The requests that wait, each slot emptied. A slot whose writer died half-way is emptied too, when
-// it is found unchanged a second time.
+// The requests that wait, each slot emptied.
 std::vector<LaneKey> take_requests(const SegmentView& view) {
   constexpr auto kReady = static_cast<std::uint32_t>(RequestState::ready);
   constexpr auto kEmpty = static_cast<std::uint32_t>(RequestState::empty);
@@ -49,38 +62,121 @@ std::vector<LaneKey> take_requests(const SegmentView& view) {
     if (slot.state.load(std::memory_order_acquire) != kReady) continue;
     const LaneKey key = load_key(slot.key);
     slot.state.store(kEmpty, std::memory_order_release);
-    if (is_possible(key) && std::find(keys.begin(), keys.end(), key) == keys.end())
+    if (is_possible(key) && std::find(keys.begin(), keys.end(), key) == keys.end()) {
       keys.push_back(key);
+    }
   }
   return keys;
 }
 
+// A client that died while it wrote leaves its slot in that state for good: one that is found so
+// twice, kSettingsPause apart, is emptied.
+void free_dead_slots(const SegmentView& view, std::vector<bool>& seen) {
+  constexpr auto kWriting = static_cast<std::uint32_t>(RequestState::writing);
+  seen.resize(view.request_count());
+  for (std::uint32_t i = 0; i < view.request_count(); ++i) {
+    std::atomic<std::uint32_t>& state = view.request(i).state;
+    const bool writing = state.load(std::memory_order_relaxed) == kWriting;
+    if (writing && seen[i]) {
+      std::uint32_t expected = kWriting;
+      state.compare_exchange_strong(expected, static_cast<std::uint32_t>(RequestState::empty));
+    }
+    seen[i] = writing;
+  }
+}
+
+std::string text_of(const LaneKey& key) {
+  return to_text(key.source) + " -> " + to_text(Endpoint{key.destination, key.destination_port});
+}
+
 }  // namespace
 
-Reconciler::Reconciler(const SegmentView& view, std::vector<PoolRule> rules)
-    : view_(view), rules_(std::move(rules)), lanes_(view) {
+Reconciler::Reconciler(const SegmentView& view, std::vector<PoolRule> rules, Strategy strategy,
+                       std::function<void()> keep_alive)
+    : view_(view),
+      rules_(std::move(rules)),
+      strategy_(strategy),
+      keep_alive_(std::move(keep_alive)),
+      lanes_(view) {
   read_settings();
+}
+
+void Reconciler::set_rules(std::vector<PoolRule> rules) {
+  rules_ = std::move(rules);
+  lanes_.withdraw_all();
+  refit_lanes();
 }
 
 void Reconciler::read_settings() {
   reuse_ = kernel::time_wait_reuse();
+  // A bind() to an address in TIME_WAIT skips the kernel's own check: never take one over then.
+  if (strategy_ == Strategy::bind) reuse_.mode = 0;
   // Without /proc the documented default (ip-sysctl.rst).
-  local_range_ = kernel::local_port_range().value_or(kernel::PortRange{32768, 60999});
-  view_.header().port_range.store(std::uint32_t{local_range_.high} << 16 | local_range_.low,
-                                  std::memory_order_relaxed);
-  collect_blocked(sock_diag_, blocked_);
-  settings_read_ = steady_clock::now();
+  const auto range = kernel::local_port_range().value_or(kernel::PortRange{32768, 60999});
+  if (range != local_range_) {
+    local_range_ = range;
+    view_.header().port_range.store(std::uint32_t{range.high} << 16 | range.low,
+                                    std::memory_order_relaxed);
+    refit_lanes();
+  }
+  if (steady_clock::now() >= blocked_due_) read_blocked();
+  recheck_routes();
+  free_dead_slots(view_, slots_seen_writing_);
+}
+
+void Reconciler::read_blocked() {
+  const nanoseconds before = cpu_time();
+  collect_blocked(sock_diag_, strategy_ == Strategy::port_range, blocked_);
+  blocked_due_ =
+      steady_clock::now() + std::max((cpu_time() - before) * kBlockedShare, kShortestBlockedPause);
+}
+
+void Reconciler::refit_lanes() {
+  for (const auto& record : lanes_.records()) {
+    const Endpoint destination{record->key.destination, record->key.destination_port};
+    const std::uint32_t pool = rule_for(rules_, destination);
+    kernel::PortRange range = range_for(rules_[pool]);
+    // Nothing of the pool's range is in the kernel's: one port that the lane will not find free.
+    if (range.low > range.high) range = {1, 1};
+    if (pool != record->pool || range != record->range) lanes_.set_range(*record, pool, range);
+  }
+}
+
+// Where the source was left to routing, the answer may change while we run.
+void Reconciler::recheck_routes() {
+  const std::vector<LaneKey> questions = lanes_.questions();
+  for (std::size_t i = 0; i < std::min(kRoutesPerTurn, questions.size()); ++i) {
+    const LaneKey& question = questions[route_cursor_++ % questions.size()];
+    const Endpoint destination{question.destination, question.destination_port};
+    if (!is_unspecified(question.source) ||
+        !rules_[rule_for(rules_, destination)].sources.empty()) {
+      continue;
+    }
+    const auto route = kernel::route_to(question.destination);
+    const bool same =
+        route && lanes_.find({route->source, question.destination, question.destination_port});
+    if (!same) lanes_.withdraw(question);
+  }
 }
 
 kernel::PortRange Reconciler::range_for(const PoolRule& rule) const {
   if (!rule.port_range) return local_range_;
+  if (strategy_ == Strategy::bind) return *rule.port_range;
   // A pin outside ip_local_port_range would be ignored without a word (ip(7)).
   return {std::max(rule.port_range->low, local_range_.low),
           std::min(rule.port_range->high, local_range_.high)};
 }
 
-std::vector<Address> Reconciler::sources_for(const LaneKey& question) const {
+std::vector<Address> Reconciler::sources_for(const LaneKey& question, const PoolRule& rule) const {
   if (!is_unspecified(question.source)) return {question.source};
+  std::vector<Address> sources;
+  for (const Address& source : rule.sources) {
+    if (is_v4(source) == is_v4(question.destination) &&
+        is_loopback(source) == is_loopback(question.destination)) {
+      sources.push_back(source);
+    }
+  }
+  if (!sources.empty()) return sources;
   const auto route = kernel::route_to(question.destination);
   return route ? std::vector{route->source} : std::vector<Address>{};
 }
@@ -88,9 +184,10 @@ std::vector<Address> Reconciler::sources_for(const LaneKey& question) const {
 Reconciler::Pending Reconciler::plan(const LaneKey& question) {
   Pending pending{question, {}, {}};
   const std::uint32_t pool = rule_for(rules_, {question.destination, question.destination_port});
-  const kernel::PortRange range = range_for(rules_[pool]);
+  const PoolRule& rule = rules_[pool];
+  const kernel::PortRange range = range_for(rule);
   if (range.low > range.high) return pending;
-  for (const Address& source : sources_for(question)) {
+  for (const Address& source : sources_for(question, rule)) {
     const LaneKey key{source, question.destination, question.destination_port};
     LaneRecord* record = lanes_.find(key);
     if (record == nullptr) {
@@ -100,21 +197,45 @@ Reconciler::Pending Reconciler::plan(const LaneKey& question) {
     }
     pending.lanes.push_back(record);
   }
+  const bool own_sources = is_unspecified(question.source) && !rule.sources.empty();
+  if (own_sources) pending.flags |= EntryFlags::bind_source;
+  if (rule.source_policy == SourcePolicy::balance) pending.flags |= EntryFlags::balance;
+  if (rule.on_exhaustion == OnExhaustion::fail_fast) pending.flags |= EntryFlags::fail_fast;
   return pending;
 }
 
-bool Reconciler::dump_for(const std::vector<LaneRecord*>& records, TruthCollector& truth) {
+bool Reconciler::dump_for(const std::vector<LaneRecord*>& records) {
   std::set<std::uint16_t> ports;
   for (const LaneRecord* record : records) ports.insert(record->key.destination_port);
   if (ports.size() > kFewPorts) ports = {0};
-  const auto visit = [&](const kernel::SocketRecord& socket) { truth.add(socket); };
+  std::uint64_t seen = 0;
+  const auto visit = [&](const kernel::SocketRecord& socket) {
+    truth_.add(socket);
+    if (++seen % kRecordsPerBeat == 0) keep_alive_();
+  };
   for (const std::uint16_t port : ports) {
     kernel::DumpFilter filter;
-    filter.states = ~(kernel::state_bit(10) | kernel::state_bit(kernel::kTcpBoundInactive));
+    filter.states = ~(kernel::state_bit(TCP_LISTEN) | kernel::state_bit(kernel::kTcpBoundInactive));
     filter.destination_port = port;
     if (!sock_diag_.dump(filter, visit).complete) return false;
   }
   return true;
+}
+
+void Reconciler::fill_new(const std::vector<LaneRecord*>& fresh) {
+  read_blocked();
+  for (int left = kDumpTries; left > 0; --left) {
+    truth_.begin(reuse_);
+    for (const LaneRecord* record : fresh) truth_.expect(*record, lanes_.lane(*record));
+    // After the last try even a torn reading is a better start than none: what it missed costs a
+    // rejection each, until the next pass.
+    if (!dump_for(fresh) && left > 1) continue;
+    for (const LaneRecord* record : fresh) {
+      fill_lane(lanes_.lane(*record), *record, *truth_.find(record->key), blocked_);
+      note_supply(*record);
+    }
+    return;
+  }
 }
 
 void Reconciler::serve_requests() {
@@ -124,49 +245,94 @@ void Reconciler::serve_requests() {
     pending.push_back(plan(question));
     fresh.insert(fresh.end(), pending.back().fresh.begin(), pending.back().fresh.end());
   }
-  if (!fresh.empty()) {
-    collect_blocked(sock_diag_, blocked_);
-    bool complete = false;
-    for (int i = 0; i < kDumpTries && !complete; ++i) {
-      TruthCollector truth(reuse_);
-      for (const LaneRecord* record : fresh) truth.expect(*record, lanes_.lane(*record));
-      complete = dump_for(fresh, truth);
-      if (!complete && i + 1 < kDumpTries) continue;
-      // After the last try even a torn reading is a better start than none: what it missed costs a
-      // rejection each, until the next pass.
-      for (const LaneRecord* record : fresh) {
-        fill_lane(lanes_.lane(*record), *record, *truth.find(record->key), blocked_);
-      }
-    }
-  }
+  if (!fresh.empty()) fill_new(fresh);
   for (const Pending& answer : pending) {
-    if (!lanes_.publish(answer.question, {answer.lanes.begin(), answer.lanes.end()})) {
-      spdlog::warn(
-          "no place in the directory for {}; raise max_lanes",
-          to_text(Endpoint{answer.question.destination, answer.question.destination_port}));
+    const LaneKey& question = answer.question;
+    const Endpoint destination{question.destination, question.destination_port};
+    // Without a lane because all places are taken: ask again later. Without a source: refused.
+    if (answer.lanes.empty() &&
+        !sources_for(question, rules_[rule_for(rules_, destination)]).empty()) {
+      continue;
+    }
+    if (!lanes_.publish(question, {answer.lanes.begin(), answer.lanes.end()}, answer.flags)) {
+      warn_rarely(destination);
     }
     for (const LaneRecord* record : answer.fresh) {
-      spdlog::info("lane {} -> {}: ports {}-{}", to_text(record->key.source),
-                   to_text(Endpoint{record->key.destination, record->key.destination_port}),
-                   record->range.low, record->range.high);
+      spdlog::info("lane {}: ports {}-{}", text_of(record->key), record->range.low,
+                   record->range.high);
     }
   }
+}
+
+// A destination that finds no place is asked for at every connect.
+void Reconciler::warn_rarely(const Endpoint& destination) {
+  if (!std::has_single_bit(++places_missing_)) return;
+  spdlog::warn("no place in the directory for {} ({} times so far); raise max_lanes",
+               to_text(destination), places_missing_);
+}
+
+// Tells clients how the lane stands: `low`, they ask for attention; `full`, fail-fast may refuse.
+void Reconciler::note_supply(const LaneRecord& record) {
+  Lane& lane = lanes_.lane(record);
+  const LaneCounts counts = count_lane(lane);
+  const std::uint32_t first_choice = counts.free - counts.reusable;
+  lane.low.store(first_choice < std::clamp(counts.capacity / 16, 1U, 1024U) ? 1 : 0,
+                 std::memory_order_relaxed);
+  lane.full.store(counts.free == 0 ? 1 : 0, std::memory_order_relaxed);
+}
+
+bool Reconciler::check_port_by_port(LaneRecord& record) {
+  Lane& lane = lanes_.lane(record);
+  const auto doubts = quarantined_ports(lane, record.range, kFewDoubts + 1);
+  if (doubts.size() > kFewDoubts) return false;
+  truth_.begin(reuse_);
+  truth_.expect(record, lane);
+  PortBits asked = {};
+  const Endpoint destination{record.key.destination, record.key.destination_port};
+  for (const std::uint16_t port : doubts) {
+    if (const auto socket = sock_diag_.find({record.key.source, port}, destination)) {
+      truth_.add(*socket);
+    }
+    asked[port / 64] |= std::uint64_t{1} << (port % 64);
+  }
+  update_ports(lane, record, *truth_.find(record.key), blocked_, asked);
+  return true;
+}
+
+nanoseconds Reconciler::serve_attention() {
+  const nanoseconds before = cpu_time();
+  for (const auto& record : lanes_.records()) {
+    Lane& lane = lanes_.lane(*record);
+    if (lane.attention.load(std::memory_order_relaxed) == 0) continue;
+    lane.attention.store(0, std::memory_order_release);
+    try {
+      // With many ports in doubt the next pass is the cheaper way, and due soon: the lane changes.
+      if (!check_port_by_port(*record)) quiet_passes_ = 0;
+    } catch (const std::system_error& error) {
+      spdlog::warn("lane {}: {}", text_of(record->key), error.what());
+    }
+    note_supply(*record);
+  }
+  return std::max((cpu_time() - before) * kAttentionShare, kShortestAttentionPause);
 }
 
 nanoseconds Reconciler::pass() {
   const nanoseconds cpu_before = cpu_time();
   const auto now = steady_clock::now();
-  if (now - settings_read_ >= kSettingsPause) read_settings();
+  const bool idle_too = passes_++ % kIdleTurn == 0;
   std::vector<LaneRecord*> records;
-  for (const auto& record : lanes_.records()) records.push_back(record.get());
+  for (const auto& record : lanes_.records()) {
+    if (idle_too || !lanes_.is_idle(*record)) records.push_back(record.get());
+  }
   std::uint32_t changes = 0;
   if (!records.empty()) {
-    TruthCollector truth(reuse_);
-    for (const LaneRecord* record : records) truth.expect(*record, lanes_.lane(*record));
-    if (dump_for(records, truth)) {
+    truth_.begin(reuse_);
+    for (const LaneRecord* record : records) truth_.expect(*record, lanes_.lane(*record));
+    if (dump_for(records)) {
       for (LaneRecord* record : records) {
         changes +=
-            update_lane(lanes_.lane(*record), *record, *truth.find(record->key), blocked_).total();
+            update_lane(lanes_.lane(*record), *record, *truth_.find(record->key), blocked_).total();
+        note_supply(*record);
       }
     }
     if (now - rejected_swept_ >= kRejectedPause) {
@@ -174,14 +340,17 @@ nanoseconds Reconciler::pass() {
       rejected_swept_ = now;
     }
   }
+  if (const std::size_t retired = lanes_.retire_idle(); retired > 0) {
+    spdlog::info("{} idle lanes retired", retired);
+  }
   const nanoseconds cpu = cpu_time() - cpu_before;
   SegmentHeader& header = view_.header();
   header.reconcile_passes.fetch_add(1, std::memory_order_relaxed);
   header.reconcile_cpu_ns.fetch_add(static_cast<std::uint64_t>(cpu.count()),
                                     std::memory_order_relaxed);
   quiet_passes_ = changes == 0 ? quiet_passes_ + 1 : 0;
-  const nanoseconds by_need = kShortestPause * (1 + std::min(quiet_passes_, 19U));
-  return std::clamp(std::max(cpu * kMaxShare, by_need), kShortestPause, kLongestPause);
+  const nanoseconds by_need = kShortestPause * (1 + std::min(quiet_passes_, 99U));
+  return std::max(cpu * kMaxShare, std::min(by_need, kQuietPause));
 }
 
 }  // namespace portpool

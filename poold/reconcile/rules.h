@@ -24,10 +24,16 @@ struct DestinationPattern {
 
 std::optional<DestinationPattern> parse_destination(std::string_view text);
 
+enum class SourcePolicy { fill, balance };
+enum class OnExhaustion { kernel, fail_fast };
+
 struct PoolRule {
   std::string name = "default";
   std::vector<DestinationPattern> destinations;  // empty: every destination
-  std::optional<kernel::PortRange> port_range;   // default: ip_local_port_range
+  std::vector<Address> sources;                  // empty: the address that routing picks
+  SourcePolicy source_policy = SourcePolicy::fill;
+  OnExhaustion on_exhaustion = OnExhaustion::kernel;
+  std::optional<kernel::PortRange> port_range;  // default: ip_local_port_range
 
   bool matches(const Endpoint& destination) const;
 };

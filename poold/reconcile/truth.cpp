@@ -20,8 +20,26 @@ std::uint64_t word_of(Lane& lane, PortMapId id, std::size_t word) {
 
 }  // namespace
 
+void TruthCollector::begin(const kernel::TimeWaitReuse& reuse) {
+  reuse_ = reuse;
+  for (auto& [key, truth] : lanes_) spares_.push_back(std::move(truth));
+  lanes_.clear();
+}
+
+std::unique_ptr<LaneTruth> TruthCollector::spare() {
+  if (spares_.empty()) return std::make_unique<LaneTruth>();
+  std::unique_ptr<LaneTruth> truth = std::move(spares_.back());
+  spares_.pop_back();
+  for (std::size_t w = truth->range.low / 64U; w <= truth->range.high / 64U; ++w) {
+    truth->used[w] = truth->waiting[w] = 0;
+    for (auto& bits : truth->reusable) bits[w] = 0;
+  }
+  return truth;
+}
+
 void TruthCollector::expect(const LaneRecord& record, Lane& lane) {
-  auto truth = std::make_unique<LaneTruth>();
+  auto truth = spare();
+  truth->range = record.range;
   for (std::size_t w = record.range.low / 64U; w <= record.range.high / 64U; ++w) {
     std::uint64_t mapped = 0;
     for (std::size_t map = 0; map < kPortMaps; ++map) {
@@ -49,6 +67,7 @@ void TruthCollector::add(const kernel::SocketRecord& socket) {
   const auto found = lanes_.find({socket.local.address, socket.remote.address, socket.remote.port});
   if (found == lanes_.end()) return;
   LaneTruth& truth = *found->second;
+  if (socket.local.port < truth.range.low || socket.local.port > truth.range.high) return;
   if (socket.timer_ms == 0) {
     set(truth.used, socket.local.port);
   } else if (!may_take_over(socket)) {
@@ -64,9 +83,10 @@ const LaneTruth* TruthCollector::find(const LaneKey& key) const {
   return found != lanes_.end() ? found->second.get() : nullptr;
 }
 
-bool collect_blocked(kernel::SockDiag& sock_diag, BlockedPorts& blocked) {
+bool collect_blocked(kernel::SockDiag& sock_diag, bool reserved_too, BlockedPorts& blocked) {
   BlockedPorts fresh;
-  for (const kernel::PortRange& range : kernel::reserved_ports()) {
+  const auto reserved = reserved_too ? kernel::reserved_ports() : std::vector<kernel::PortRange>{};
+  for (const kernel::PortRange& range : reserved) {
     for (std::uint32_t port = range.low; port <= range.high; ++port) {
       set(fresh.bits, static_cast<std::uint16_t>(port));
     }

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <memory>
 #include <unordered_map>
+#include <vector>
 
 #include "kernel/sock_diag.h"
 #include "kernel/sysctl.h"
@@ -20,12 +21,15 @@ struct LaneTruth {
   // As the lane's maps stood before the dump began.
   PortBits released_before = {};  // in quarantine or a reuse map
   PortBits unmapped_before = {};  // in no map
+
+  kernel::PortRange range;  // of the lane; the sets are kept for its words only
 };
 
+// Used over and over: keeps its memory.
 class TruthCollector {
  public:
-  explicit TruthCollector(const kernel::TimeWaitReuse& reuse) : reuse_(reuse) {}
-
+  // Forgets all lanes; from now on sockets are judged by `reuse`.
+  void begin(const kernel::TimeWaitReuse& reuse);
   // Takes the lane into the collection; before the dump.
   void expect(const LaneRecord& record, Lane& lane);
   // Sorts a socket in, when its lane is expected.
@@ -33,10 +37,12 @@ class TruthCollector {
   const LaneTruth* find(const LaneKey& key) const;
 
  private:
+  std::unique_ptr<LaneTruth> spare();
   bool may_take_over(const kernel::SocketRecord& socket) const;
 
   kernel::TimeWaitReuse reuse_;
   std::unordered_map<LaneKey, std::unique_ptr<LaneTruth>, KeyHash> lanes_;
+  std::vector<std::unique_ptr<LaneTruth>> spares_;
 };
 
 // Ports that no lane may claim: listened on, bound by somebody, or reserved by the administrator. A
@@ -44,7 +50,8 @@ class TruthCollector {
 struct BlockedPorts {
   PortBits bits = {};
 };
-// Adds nothing when the dump was not complete; returns whether it was.
-bool collect_blocked(kernel::SockDiag& sock_diag, BlockedPorts& blocked);
+// Changes nothing when the dump was not complete; returns whether it was. With the bind strategy
+// reserved ports are not blocked: an explicit bind() may use them (ip-sysctl.rst).
+bool collect_blocked(kernel::SockDiag& sock_diag, bool reserved_too, BlockedPorts& blocked);
 
 }  // namespace portpool

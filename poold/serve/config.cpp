@@ -1,7 +1,9 @@
 #include "serve/config.h"
 
 #include <fmt/format.h>
+#include <ifaddrs.h>
 
+#include <algorithm>
 #include <charconv>
 #include <fstream>
 #include <functional>
@@ -12,6 +14,7 @@
 #include <toml++/toml.h>
 
 #include "error.h"
+#include "kernel/routes.h"
 #include "serve/segment.h"
 
 namespace portpool {
@@ -83,28 +86,65 @@ class Reader {
     if (table == nullptr) fail(node, "expected a [[pool]] table");
     PoolRule rule;
     rule.name.clear();
-    keys(*table, {
-                     {"name",
-                      [&](const toml::node& n) {
-                        rule.name = text(n, "a name in quotes");
-                        if (rule.name.empty() || rule.name.size() > 63) {
-                          fail(n, "expected a name of 1 to 63 bytes");
-                        }
-                      }},
-                     {"destinations",
-                      [&](const toml::node& n) {
-                        constexpr std::string_view kForm =
-                            "destinations such as \"10.0.4.0/24:443\" or \"[2001:db8::]/32\"";
-                        for (const auto& [item, at] : texts(n, kForm)) {
-                          const auto pattern = parse_destination(item);
-                          if (!pattern)
-                            fail(*at, fmt::format("\"{}\" is not one of the {}", item, kForm));
-                          rule.destinations.push_back(*pattern);
-                        }
-                      }},
-                     {"port_range", [&](const toml::node& n) { rule.port_range = range(n); }},
-                 });
+    keys(*table,
+         {
+             {"name",
+              [&](const toml::node& n) {
+                rule.name = text(n, "a name in quotes");
+                if (rule.name.empty() || rule.name.size() > 63) {
+                  fail(n, "expected a name of 1 to 63 bytes");
+                }
+              }},
+             {"destinations",
+              [&](const toml::node& n) {
+                constexpr std::string_view kForm =
+                    "destinations such as \"10.0.4.0/24:443\" or \"[2001:db8::]/32\"";
+                for (const auto& [item, at] : texts(n, kForm)) {
+                  const auto pattern = parse_destination(item);
+                  if (!pattern) fail(*at, fmt::format("\"{}\" is not one of the {}", item, kForm));
+                  rule.destinations.push_back(*pattern);
+                }
+              }},
+             {"sources",
+              [&](const toml::node& n) {
+                for (const auto& [item, at] : texts(n, kSourceForm)) add_source(rule, item, *at);
+              }},
+             {"source_policy",
+              [&](const toml::node& n) {
+                rule.source_policy = one_of<SourcePolicy>(
+                    n, {{"fill", SourcePolicy::fill}, {"balance", SourcePolicy::balance}});
+              }},
+             {"on_exhaustion",
+              [&](const toml::node& n) {
+                rule.on_exhaustion = one_of<OnExhaustion>(
+                    n, {{"kernel", OnExhaustion::kernel}, {"fail-fast", OnExhaustion::fail_fast}});
+              }},
+             {"port_range", [&](const toml::node& n) { rule.port_range = range(n); }},
+         });
     return rule;
+  }
+
+  static constexpr std::string_view kSourceForm =
+      "source addresses such as \"10.0.0.5\" or \"10.0.0.8/30\"";
+
+  void add_source(PoolRule& rule, const std::string& text, const toml::node& at) const {
+    const auto prefix = parse_prefix(text);
+    if (!prefix) fail(at, fmt::format("\"{}\" is not one of the {}", text, kSourceForm));
+    const std::vector<Address> found = local_sources(*prefix);
+    if (found.empty()) {
+      fail(at,
+           fmt::format("source {0} does not belong to this host; add it with: ip addr add {0} dev "
+                       "INTERFACE",
+                       text));
+    }
+    for (const Address& address : found) {
+      if (std::find(rule.sources.begin(), rule.sources.end(), address) == rule.sources.end()) {
+        rule.sources.push_back(address);
+      }
+    }
+    if (rule.sources.size() > kLanesPerEntry) {
+      fail(at, fmt::format("a pool can have at most {} sources", kLanesPerEntry));
+    }
   }
 
   kernel::PortRange range(const toml::node& node) const {
@@ -124,6 +164,13 @@ class Reader {
             {"mode",
              [&](const toml::node& n) {
                config.mode = one_of<Mode>(n, {{"pool", Mode::pool}, {"observe", Mode::observe}});
+             }},
+            {"strategy",
+             [&](const toml::node& n) {
+               config.strategy =
+                   one_of<StrategyChoice>(n, {{"auto", StrategyChoice::automatic},
+                                              {"port-range", StrategyChoice::port_range},
+                                              {"bind", StrategyChoice::bind}});
              }},
             {"socket", [&](const toml::node& n) { config.socket = text(n, "a path in quotes"); }},
             {"socket_group",
@@ -155,6 +202,33 @@ class Reader {
 };
 
 }  // namespace
+
+std::vector<Address> local_sources(const AddressPrefix& prefix) {
+  // Every address of a small prefix is asked about; of a large one, those that interfaces carry
+  // too.
+  constexpr std::uint64_t kAsked = 256;
+  std::vector<Address> found;
+  const auto add = [&](const Address& address) {
+    if (found.size() < kLanesPerEntry && kernel::is_local_address(address) &&
+        std::find(found.begin(), found.end(), address) == found.end()) {
+      found.push_back(address);
+    }
+  };
+  ifaddrs* interfaces = nullptr;
+  if (prefix.size(kAsked + 1) > kAsked && getifaddrs(&interfaces) == 0) {
+    for (const ifaddrs* i = interfaces; i != nullptr; i = i->ifa_next) {
+      Endpoint own;
+      if (i->ifa_addr != nullptr &&
+          endpoint_from_sockaddr(i->ifa_addr, sizeof(sockaddr_in6), own) &&
+          prefix.contains(own.address)) {
+        add(own.address);
+      }
+    }
+    freeifaddrs(interfaces);
+  }
+  for (std::uint64_t i = 0; i < prefix.size(kAsked); ++i) add(prefix.at(i));
+  return found;
+}
 
 Config default_config() {
   Config config;

@@ -6,6 +6,8 @@
 
 #include <algorithm>
 
+#include "error.h"
+#include "kernel/features.h"
 #include "kernel/netns.h"
 
 namespace portpool {
@@ -22,8 +24,48 @@ Segment make_segment(const Config& config, const NetworkNamespace& network_names
   return segment;
 }
 
-void apply(Segment& segment, const Config& config) {
-  segment.set_control({config.mode, Route::pool, Strategy::port_range});
+Strategy choose_strategy(const Config& config) {
+  const bool can_pin = kernel::probe_features().local_port_range;
+  switch (config.strategy) {
+    case StrategyChoice::automatic:
+      return can_pin ? Strategy::port_range : Strategy::bind;
+    case StrategyChoice::bind:
+      return Strategy::bind;
+    case StrategyChoice::port_range:
+      break;
+  }
+  if (!can_pin) {
+    throw UserError(
+        "strategy = \"port-range\" needs IP_LOCAL_PORT_RANGE (Linux 6.3), which this kernel lacks; "
+        "use \"auto\" or \"bind\"");
+  }
+  return Strategy::port_range;
+}
+
+// The bind strategy is at its best on ports that the kernel's own choice leaves alone.
+void advise_reserving(const Config& config, Strategy strategy) {
+  if (strategy != Strategy::bind) return;
+  const auto reserved = kernel::reserved_ports();
+  const auto local = kernel::local_port_range();
+  for (const PoolRule& rule : config.pools) {
+    const auto range = rule.port_range ? rule.port_range : local;
+    const bool covered = range && std::any_of(reserved.begin(), reserved.end(), [&](const auto& r) {
+                           return r.low <= range->low && r.high >= range->high;
+                         });
+    const bool outside = range && local && (range->high < local->low || range->low > local->high);
+    if (!range || covered || outside) continue;
+    spdlog::warn(
+        "pool {}: other programs' connections may take ports {}-{}; with the bind strategy, keep "
+        "them "
+        "for the pool: sysctl -w net.ipv4.ip_local_reserved_ports={}-{}, or give the pool a "
+        "port_range "
+        "outside ip_local_port_range",
+        rule.name, range->low, range->high, range->low, range->high);
+  }
+}
+
+void apply(Segment& segment, const Config& config, Strategy strategy) {
+  segment.set_control({config.mode, Route::pool, strategy});
   std::vector<std::string> names;
   for (const PoolRule& rule : config.pools) names.push_back(rule.name);
   segment.set_pool_names(names);
@@ -37,19 +79,26 @@ Daemon::Daemon(EventLoop& loop, const Config& config)
       network_namespace_(kernel::current_network_namespace()),
       segment_(make_segment(config, network_namespace_)),
       server_(config.socket, {config.socket_group, network_namespace_}),
-      reconciler_(segment_.view(), config.pools),
+      strategy_(choose_strategy(config)),
+      reconciler_(segment_.view(), config.pools, strategy_, [this] { segment_.beat(); }),
       clients_(loop, segment_.header().clients),
       doorbell_(segment_.header().doorbell) {
-  apply(segment_, config);
+  apply(segment_, config, strategy_);
   const int heartbeat = loop_.add_timer([this] { segment_.beat(); });
   loop_.repeat_timer(heartbeat, std::chrono::milliseconds(kHeartbeatMs));
   reconcile_timer_ =
       loop_.add_timer([this] { loop_.set_timer(reconcile_timer_, reconciler_.pass()); });
   loop_.set_timer(reconcile_timer_, std::chrono::milliseconds(1));
+  const int settings = loop_.add_timer([this] { reconciler_.read_settings(); });
+  loop_.repeat_timer(settings, Reconciler::kSettingsPause);
+  attention_timer_ = loop_.add_timer([this] { attend(); });
   loop_.watch(doorbell_.fd(), [this] {
     doorbell_.acknowledge();
     reconciler_.serve_requests();
+    if (std::chrono::steady_clock::now() >= attention_due_) return attend();
+    loop_.set_timer(attention_timer_, attention_due_ - std::chrono::steady_clock::now());
   });
+  advise_reserving(config, strategy_);
   loop_.watch(server_.fd(), [this] { accept_clients(); });
 }
 
@@ -59,11 +108,15 @@ Daemon::~Daemon() {
   loop_.unwatch(doorbell_.fd());
 }
 
+void Daemon::attend() {
+  attention_due_ = std::chrono::steady_clock::now() + reconciler_.serve_attention();
+}
+
 bool Daemon::reload(const Config& config) {
-  const bool same_place = config.socket == config_.socket &&
-                          config.socket_group == config_.socket_group &&
-                          config.max_lanes == config_.max_lanes;
-  apply(segment_, config);
+  const bool same_place =
+      config.socket == config_.socket && config.socket_group == config_.socket_group &&
+      config.max_lanes == config_.max_lanes && config.strategy == config_.strategy;
+  apply(segment_, config, strategy_);
   reconciler_.set_rules(config.pools);
   config_.mode = config.mode;
   config_.pools = config.pools;

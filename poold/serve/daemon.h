@@ -30,16 +30,20 @@ class Daemon {
 
  private:
   void accept_clients();
+  void attend();
 
   EventLoop& loop_;
   Config config_;
   NetworkNamespace network_namespace_;
   Segment segment_;
   HandoverServer server_;
+  Strategy strategy_;
   Reconciler reconciler_;
   Clients clients_;
   Doorbell doorbell_;
   int reconcile_timer_ = -1;
+  int attention_timer_ = -1;
+  std::chrono::steady_clock::time_point attention_due_;
 };
 
 }  // namespace portpool

@@ -43,7 +43,8 @@ void read_shards(const SegmentView& view, Report& report) {
 }
 
 void read_lanes(const SegmentView& view, Report& report) {
-  for (std::uint32_t i = 0; i < view.lane_count(); ++i) {
+  const std::uint32_t touched = view.header().lanes_touched.load(std::memory_order_relaxed);
+  for (std::uint32_t i = 0; i < std::min(view.lane_count(), touched); ++i) {
     Lane& lane = view.lane(i);
     if (lane.live.load(std::memory_order_acquire) == 0) continue;
     LaneReport out;
