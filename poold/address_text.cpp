@@ -36,6 +36,7 @@ std::string to_text(const Endpoint& endpoint) {
 }
 
 std::optional<Address> parse_address(std::string_view text) {
+  if (text.find('\0') != std::string_view::npos) return std::nullopt;
   const std::string copy(text);
   in_addr v4;
   if (inet_pton(AF_INET, copy.c_str(), &v4) == 1) return address_from_v4(v4);
@@ -44,7 +45,10 @@ std::optional<Address> parse_address(std::string_view text) {
   return std::nullopt;
 }
 
-bool AddressPrefix::contains(const Address& address) const { return masked(address, bits) == base; }
+bool AddressPrefix::contains(const Address& address) const {
+  // ::/0 and its like mean IPv6, though IPv4 addresses are kept in the same 16 bytes.
+  return is_v4(address) == is_v4(base) && masked(address, bits) == base;
+}
 
 std::uint64_t AddressPrefix::size(std::uint64_t limit) const {
   const unsigned host_bits = 128 - bits;

@@ -107,8 +107,9 @@ int receive_segment(const Descriptor& socket, HandoverMessage& message, bool& co
 bool is_sealed(int fd, std::uint64_t size) {
   struct stat info;
   const long seals = syscall(SYS_fcntl, fd, F_GET_SEALS);
-  return seals >= 0 && (seals & F_SEAL_SHRINK) != 0 && fstat(fd, &info) == 0 &&
-         static_cast<std::uint64_t>(info.st_size) >= size && size <= SIZE_MAX / 2;
+  return size >= sizeof(SegmentHeader) && seals >= 0 && (seals & F_SEAL_SHRINK) != 0 &&
+         fstat(fd, &info) == 0 && static_cast<std::uint64_t>(info.st_size) >= size &&
+         size <= SIZE_MAX / 2;
 }
 
 FallbackReason reason_for(SegmentCheck check) {

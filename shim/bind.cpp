@@ -18,6 +18,20 @@ bool set_no_port(int fd, int on) {
   return real().setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &on, sizeof on) == 0;
 }
 
+// Fails on kernels without the option (before Linux 6.3), where it is only missed on descriptors
+// that we do not know.
+void set_mark(int fd, std::uint32_t range) {
+  real().setsockopt(fd, IPPROTO_IP, IP_LOCAL_PORT_RANGE, &range, sizeof range);
+}
+
+// Also on a descriptor that we have not seen bound (it came by dup, exec or SCM_RIGHTS).
+bool has_mark(int fd) {
+  std::uint32_t range = 0;
+  socklen_t length = sizeof range;
+  return getsockopt(fd, IPPROTO_IP, IP_LOCAL_PORT_RANGE, &range, &length) == 0 &&
+         range == kDeferredMark;
+}
+
 // The socket's own address; false when it cannot be read.
 bool own_address(int fd, sockaddr_storage& address, socklen_t& length, Endpoint& local) {
   length = sizeof address;
@@ -31,23 +45,16 @@ bool make_real(int fd) {
   socklen_t length = 0;
   Endpoint local;
   if (!own_address(fd, address, length, local) || local.port != 0) return false;
+  const bool marked = has_mark(fd);
   if (!set_no_port(fd, 0)) return false;
+  if (marked) set_mark(fd, 0);
   if (real().bind(fd, reinterpret_cast<sockaddr*>(&address), length) != 0) {
     set_no_port(fd, 1);
+    if (marked) set_mark(fd, kDeferredMark);
     return false;
   }
   count(mapped_segment(), Counter::k_binds_made_real);
   return true;
-}
-
-// A descriptor that we have not seen bound (dup, exec, passed on) may carry a bind that was
-// deferred.
-bool may_be_deferred_elsewhere(int fd, const Endpoint& local) {
-  if (is_unspecified(local.address)) return false;
-  int on = 0;
-  socklen_t length = sizeof on;
-  return getsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &on, &length) == 0 && on != 0 &&
-         examine_socket(fd, 0).kind == SocketKind::tcp;
 }
 
 bool defers_binds() {
@@ -78,6 +85,7 @@ int bind_call(int fd, const sockaddr* address, socklen_t length) {
   if (state.kind == SocketKind::unknown && wanted.port == 0) {
     const ErrnoKeeper keep;
     state = examine_socket(fd, 0);
+    state.deferred = state.kind == SocketKind::tcp && has_mark(fd);
   }
   if (state.kind != SocketKind::tcp) return real().bind(fd, address, length);
   if (state.deferred) {
@@ -91,14 +99,18 @@ int bind_call(int fd, const sockaddr* address, socklen_t length) {
   }
   const bool open_port = wanted.port == 0 && !state.own_port && !state.started;
   bool deferring = false;
-  if (open_port && !state.own_no_port) {
+  if (open_port && !state.own_no_port && !state.own_range) {
     const ErrnoKeeper keep;
     deferring = defers_binds() && set_no_port(fd, 1);
+    if (deferring) set_mark(fd, kDeferredMark);
   }
   const int result = real().bind(fd, address, length);
   if (result != 0) {
     const ErrnoKeeper keep;
-    if (deferring) set_no_port(fd, 0);
+    if (deferring) {
+      set_no_port(fd, 0);
+      set_mark(fd, 0);
+    }
     return result;
   }
   const bool left_open = open_port && (deferring || state.own_no_port);
@@ -118,7 +130,7 @@ int getsockname_call(int fd, sockaddr* address, socklen_t* length) {
   const ErrnoKeeper keep;
   // What the program's buffer cannot hold, or a port that is there already, needs nothing from us.
   if (!endpoint_from_sockaddr(address, room < *length ? room : *length, local) || local.port != 0 ||
-      (unknown && !may_be_deferred_elsewhere(fd, local)) || !make_real(fd)) {
+      (unknown && !has_mark(fd)) || !make_real(fd)) {
     return result;
   }
   if (!unknown) {

@@ -12,6 +12,7 @@ namespace {
 
 // What the kernel will do with the port when the last descriptor of the socket goes.
 Release release_at_close(int fd, const SocketState& state) {
+  // Wrong when a child holds the socket too: that costs a rejection, and is then known.
   if (state.reset_on_close) return Release::free;
   std::uint8_t tcp_state = 0;
   socklen_t length = sizeof tcp_state;

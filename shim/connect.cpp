@@ -25,6 +25,10 @@ int by_kernel(const Call& call, SocketState& state) {
     set_socket_state(call.fd, state);
   }
   record_call(call, state, Route::kernel, error);
+  if (!state.started && state.pool_source) {
+    const ErrnoKeeper keep;
+    unbind_source(call.fd, call.family());
+  }
   return result;
 }
 
@@ -85,7 +89,6 @@ void end_attempt(int fd, int family, SocketState& state) {
     pin_strategy(Strategy::port_range).unpin(fd);
   }
   if (state.pool_source) unbind_source(fd, family);
-  state.pool_source = false;
   state.started = false;
   set_socket_state(fd, state);
 }

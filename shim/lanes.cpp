@@ -56,6 +56,9 @@ void ask_attention(const SegmentView& view, Lane& lane) {
 
 void give_back(const SegmentView& view, std::uint16_t lane_index, std::uint16_t port, Release how) {
   Lane& lane = view.lane(lane_index);
+  // The range may have changed since the port was claimed.
+  const std::uint32_t range = lane.ports.load(std::memory_order_relaxed);
+  if (port < (range & 0xFFFF) || port > range >> 16) return;
   switch (how) {
     case Release::free:
       release(lane, port);
@@ -63,6 +66,7 @@ void give_back(const SegmentView& view, std::uint16_t lane_index, std::uint16_t 
       break;
     case Release::quarantine:
       put_port(port_map(lane, PortMapId::quarantine), port);
+      if (lane.low.load(std::memory_order_relaxed) != 0) ask_attention(view, lane);
       count(&view, Counter::k_released_quarantine);
       break;
     case Release::rejected:

@@ -130,6 +130,12 @@ class PoolCall {
       return Outcome::rejected;
     }
     record_call(call_, state_, Route::pool, error);
+    if (error == EADDRNOTAVAIL) {
+      // Bound for good to a port that is in use toward this destination: only the program can start
+      // anew.
+      give_back(view_, state_.lane, state_.port, Release::rejected);
+      state_.pinned = false;
+    }
     if (error == EISCONN || error == EALREADY) {
       // Connected behind our back: the port that it has is not ours.
       give_back(view_, state_.lane, state_.port, Release::free);
@@ -160,7 +166,6 @@ class PoolCall {
   void undo() {
     if (range_set_) pinning_.unpin(call_.fd);
     if (state_.pool_source) unbind_source(call_.fd, call_.family());
-    state_.pool_source = false;
     if (range_set_ || rejections_ > 0) set_socket_state(call_.fd, state_);
   }
 

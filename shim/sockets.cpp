@@ -129,7 +129,8 @@ SocketState examine_socket(int fd, std::uint64_t netns_cookie) {
   const int flags = real().fcntl(fd, F_GETFL);
   state.nonblocking = flags >= 0 && (flags & O_NONBLOCK) != 0;
   std::uint32_t range = 0;
-  state.own_range = get_option(fd, IPPROTO_IP, IP_LOCAL_PORT_RANGE, range) && range != 0;
+  const bool has_range = get_option(fd, IPPROTO_IP, IP_LOCAL_PORT_RANGE, range) && range != 0;
+  state.own_range = has_range && range != kDeferredMark;
   return state;
 }
 

@@ -24,7 +24,8 @@ struct SocketState {
   bool foreign = false;         // of another network namespace than the segment
   bool pinned = false;          // holds `port` of `lane`
   bool stuck = false;           // keeps that port until it is closed (bind strategy)
-  bool pool_source = false;     // bound to an address that the pool chose
+  bool pool_source = false;  // has been bound to an address that the pool chose: the kernel keeps
+                             // an address from then on (SOCK_BINDADDR_LOCK), until it is unbound
   std::uint16_t lane = 0;
   std::uint16_t port = 0;
   std::uint16_t epoch = 0;  // which attachment `lane` belongs to
@@ -42,6 +43,10 @@ void set_socket_state(int fd, const SocketState& state);
 // Reads and forgets in one step, so that of two closers one gives the port back.
 SocketState take_socket_state(int fd);
 void forget_sockets(unsigned first, unsigned last);
+
+// IP_LOCAL_PORT_RANGE of a socket whose bind was deferred: the whole range, which narrows nothing.
+// It lets the deferral be known on descriptors that came by dup, exec or SCM_RIGHTS.
+inline constexpr std::uint32_t kDeferredMark = 0xFFFF0001U;
 
 // Learns what it can of a descriptor that did not come from our socket(): some system calls. Kind
 // stays `unknown` when it is no socket. netns_cookie is the segment's; 0: not compared.

@@ -163,7 +163,7 @@ inline bool find_lanes(const SegmentView& view, const LaneKey& key, LaneChoice& 
 // For poold alone: replaces what stands in `entry`.
 inline void write_entry(DirectoryEntry& entry, const LaneKey& key, const LaneChoice& choice) {
   const std::uint32_t sequence = entry.sequence.load(std::memory_order_relaxed);
-  entry.sequence.store(sequence + 1, std::memory_order_relaxed);
+  entry.sequence.store(sequence | 1U, std::memory_order_relaxed);
   std::atomic_thread_fence(std::memory_order_release);
   store_key(entry.key, key);
   entry.flags.store(choice.flags, std::memory_order_relaxed);
@@ -171,8 +171,7 @@ inline void write_entry(DirectoryEntry& entry, const LaneKey& key, const LaneCho
   for (std::uint32_t i = 0; i < choice.count; ++i) {
     entry.lanes[i].store(choice.lanes[i], std::memory_order_relaxed);
   }
-  // Not sequence + 2 when a client scribbled an odd value: the stored number must be even, and not
-  // 0.
+  // Even, not 0, and another than before, whatever a client may have scribbled there.
   const std::uint32_t next = (sequence | 1U) + 1;
   entry.sequence.store(next == 0 ? 2 : next, std::memory_order_release);
 }

@@ -2,6 +2,7 @@
 
 #include <csignal>
 #include <memory>
+#include <optional>
 
 #include "cli/commands.h"
 #include "error.h"
@@ -34,12 +35,14 @@ void reload(Daemon& daemon, const Options& options) {
 
 int serve(const Options& options) {
   EventLoop loop;
-  Daemon daemon(loop, read_config(options));
+  std::optional<Daemon> daemon;
+  // Before the daemon is there: a signal that comes while it starts waits for the loop.
   loop.handle_signals({SIGTERM, SIGINT, SIGHUP}, [&](const signalfd_siginfo& signal) {
     if (signal.ssi_signo != SIGHUP) return loop.stop();
-    reload(daemon, options);
+    reload(*daemon, options);
   });
-  spdlog::info("serving on {}", daemon.socket_path());
+  daemon.emplace(loop, read_config(options));
+  spdlog::info("serving on {}", daemon->socket_path());
   loop.run();
   spdlog::info("ended");
   return 0;

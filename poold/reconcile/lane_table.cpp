@@ -22,6 +22,8 @@ std::optional<std::uint32_t> LaneTable::free_place() {
   if (!graves_.empty() && Clock::now() - graves_.front().since >= kGrace) {
     const std::uint32_t index = graves_.front().index;
     graves_.pop_front();
+    // A late release may have left something since the lane was retired.
+    clear_lane(view_.lane(index));
     return index;
   }
   if (never_used_ == view_.lane_count()) return std::nullopt;
@@ -41,7 +43,6 @@ LaneRecord* LaneTable::add(const LaneKey& key, std::uint32_t pool, kernel::PortR
                             std::memory_order_relaxed);
   record->range = range;
   set_range(*record, pool, range);
-  lane.live.store(1, std::memory_order_release);
   records_.push_back(std::move(record));
   by_key_[key] = records_.back().get();
   return records_.back().get();
@@ -49,7 +50,15 @@ LaneRecord* LaneTable::add(const LaneKey& key, std::uint32_t pool, kernel::PortR
 
 void LaneTable::set_range(LaneRecord& record, std::uint32_t pool, kernel::PortRange range) {
   Lane& lane = view_.lane(record.index);
-  if (record.range != range) keep_only_range(lane, record.range, range);
+  if (record.range != range) {
+    drop_outside(lane, range);
+    // No client can have claimed what was not in the range: once seen to be unused is enough.
+    for (std::uint32_t port = range.low; port <= range.high; ++port) {
+      if (port < record.range.low || port > record.range.high) {
+        record.suspect[port / 64] |= std::uint64_t{1} << (port % 64);
+      }
+    }
+  }
   record.pool = pool;
   record.range = range;
   lane.pool.store(pool, std::memory_order_relaxed);
@@ -81,8 +90,9 @@ std::size_t LaneTable::retire_idle() {
             [](const auto& a, const auto& b) { return a.first > b.first; });
   idle.resize(std::min(idle.size(), wanted - room));
   for (const auto& [unused, key] : idle) {
-    const auto position = std::find_if(records_.begin(), records_.end(),
-                                       [&](const auto& record) { return record->key == key; });
+    const auto position = std::find_if(
+        records_.begin(), records_.end(),
+        [&, wanted_key = key](const auto& record) { return record->key == wanted_key; });
     retire(static_cast<std::size_t>(position - records_.begin()));
   }
   return idle.size();
@@ -120,7 +130,7 @@ bool LaneTable::publish(const LaneKey& question, const std::vector<const LaneRec
   if (!place) return false;
   LaneChoice choice;
   choice.flags = lanes.empty() ? EntryFlags::refused : flags;
-  Entry entry{question, {}};
+  Answer entry{question, {}};
   for (const LaneRecord* record : lanes) {
     if (choice.count == kLanesPerEntry) break;
     choice.lanes[choice.count++] = static_cast<std::uint16_t>(record->index);
@@ -128,6 +138,9 @@ bool LaneTable::publish(const LaneKey& question, const std::vector<const LaneRec
   }
   entries_[*place] = std::move(entry);
   write_entry(view_.directory_entry(*place), question, choice);
+  for (const LaneRecord* record : lanes) {
+    view_.lane(record->index).live.store(1, std::memory_order_release);
+  }
   return true;
 }
 
@@ -146,9 +159,14 @@ void LaneTable::withdraw_all() {
   while (!entries_.empty()) clear_entry(entries_.begin()->first);
 }
 
-std::vector<LaneKey> LaneTable::questions() const {
-  std::vector<LaneKey> result;
-  for (const auto& [place, entry] : entries_) result.push_back(entry.question);
+std::vector<LaneTable::Answer> LaneTable::next_answers(std::size_t count) {
+  std::vector<Answer> result;
+  auto next = entries_.lower_bound(answers_from_);
+  for (count = std::min(count, entries_.size()); count > 0; --count, ++next) {
+    if (next == entries_.end()) next = entries_.begin();
+    result.push_back(next->second);
+  }
+  answers_from_ = next != entries_.end() ? next->first : 0;
   return result;
 }
 

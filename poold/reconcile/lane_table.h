@@ -53,7 +53,14 @@ class LaneTable {
   // Clients find no lane for `question` any more, and ask again.
   void withdraw(const LaneKey& question);
   void withdraw_all();
-  std::vector<LaneKey> questions() const;
+
+  struct Answer {
+    LaneKey question;
+    std::vector<std::uint32_t> lanes;  // indices; none: refused
+  };
+  // What the directory says, from poold's own record; at most `count` answers, going round from
+  // where the last call ended.
+  std::vector<Answer> next_answers(std::size_t count);
 
   Lane& lane(const LaneRecord& record) const { return view_.lane(record.index); }
   const std::vector<std::unique_ptr<LaneRecord>>& records() const { return records_; }
@@ -62,10 +69,6 @@ class LaneTable {
 
  private:
   using Clock = std::chrono::steady_clock;
-  struct Entry {
-    LaneKey question;
-    std::vector<std::uint32_t> lanes;
-  };
   struct Grave {
     std::uint32_t index;
     Clock::time_point since;
@@ -80,7 +83,8 @@ class LaneTable {
   std::vector<std::unique_ptr<LaneRecord>> records_;
   std::unordered_map<LaneKey, LaneRecord*, KeyHash> by_key_;
   // What stands in each directory place; the segment's copy is not trusted.
-  std::map<std::uint32_t, Entry> entries_;
+  std::map<std::uint32_t, Answer> entries_;
+  std::uint32_t answers_from_ = 0;
   std::uint32_t never_used_ = 0;  // places from here on have never been taken
   std::deque<Grave> graves_;
 };

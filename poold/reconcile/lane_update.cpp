@@ -209,6 +209,7 @@ LaneChanges update_lane(Lane& lane, LaneRecord& record, const LaneTruth& truth,
     repair(port_map(lane, static_cast<PortMapId>(map)), record.range.low / 64U,
            record.range.high / 64U);
   }
+  drop_outside(lane, record.range);
   keep_ages_apart(lane, record.range);
   return changes;
 }
@@ -229,11 +230,20 @@ void clear_lane(Lane& lane) {
   }
 }
 
-void keep_only_range(Lane& lane, const kernel::PortRange& old_range,
-                     const kernel::PortRange& range) {
-  for (std::size_t w = old_range.low / 64U; w <= old_range.high / 64U; ++w) {
-    const bool inside = w >= range.low / 64U && w <= range.high / 64U;
-    take_from_all(lane, w, inside ? ~range_bits(range, w) : ~std::uint64_t{0}, kNoMap);
+void drop_outside(Lane& lane, const kernel::PortRange& range) {
+  const std::size_t first = range.low / 64U;
+  const std::size_t last = range.high / 64U;
+  for (std::size_t map = 0; map < kPortMaps; ++map) {
+    for (std::size_t group = 0; group < kPortMidWords; ++group) {
+      // By the upper level, so that words that were never used cost no memory.
+      std::uint64_t words = lane.mid[map][group].load(std::memory_order_relaxed);
+      for (; words != 0; words &= words - 1) {
+        const std::size_t w = group * 64 + static_cast<unsigned>(std::countr_zero(words));
+        if (w > first && w < last) continue;
+        const bool inside = w == first || w == last;
+        take_bits(lane, map, w, inside ? ~range_bits(range, w) : ~std::uint64_t{0});
+      }
+    }
   }
 }
 
@@ -270,7 +280,7 @@ LaneCounts count_lane(Lane& lane) {
   for (std::size_t map = 0; map < kPortMaps; ++map) {
     std::uint32_t count = 0;
     for (std::size_t w = ports.low / 64U; w <= ports.high / 64U; ++w) {
-      count += static_cast<std::uint32_t>(std::popcount(load(lane, map, w)));
+      count += static_cast<std::uint32_t>(std::popcount(load(lane, map, w) & range_bits(ports, w)));
     }
     mapped += count;
     if (map == kBlocked) {

@@ -23,10 +23,9 @@ void fill_lane(Lane& lane, const LaneRecord& record, const LaneTruth& truth,
 // Empties a lane that no client can find, and gives its memory back.
 void clear_lane(Lane& lane);
 
-// Takes the ports of `old_range` that are not in `range` out of all maps. New ports come in with
+// Takes the ports that are not in `range` out of all maps. Ports that are new in it come in with
 // the next reconciles.
-void keep_only_range(Lane& lane, const kernel::PortRange& old_range,
-                     const kernel::PortRange& range);
+void drop_outside(Lane& lane, const kernel::PortRange& range);
 
 // `truth` must come from a complete dump. A port in no map that the kernel does not know is freed
 // when seen so twice: the first time, a client may be about to use it.

@@ -36,7 +36,7 @@ constexpr std::uint64_t kIdleTurn = 10;
 // Up to this many ports in doubt are looked up one by one (some 2 us each).
 constexpr std::size_t kFewDoubts = 256;
 constexpr nanoseconds kShortestAttentionPause = milliseconds(2);
-constexpr int kAttentionShare = 10;
+constexpr int kAttentionShare = 20;
 constexpr std::size_t kRoutesPerTurn = 32;
 constexpr std::uint64_t kRecordsPerBeat = 16384;
 
@@ -105,6 +105,7 @@ void Reconciler::set_rules(std::vector<PoolRule> rules) {
   rules_ = std::move(rules);
   lanes_.withdraw_all();
   refit_lanes();
+  pass();
 }
 
 void Reconciler::read_settings() {
@@ -118,6 +119,7 @@ void Reconciler::read_settings() {
     view_.header().port_range.store(std::uint32_t{range.high} << 16 | range.low,
                                     std::memory_order_relaxed);
     refit_lanes();
+    pass();
   }
   if (steady_clock::now() >= blocked_due_) read_blocked();
   recheck_routes();
@@ -144,18 +146,18 @@ void Reconciler::refit_lanes() {
 
 // Where the source was left to routing, the answer may change while we run.
 void Reconciler::recheck_routes() {
-  const std::vector<LaneKey> questions = lanes_.questions();
-  for (std::size_t i = 0; i < std::min(kRoutesPerTurn, questions.size()); ++i) {
-    const LaneKey& question = questions[route_cursor_++ % questions.size()];
+  for (const LaneTable::Answer& answer : lanes_.next_answers(kRoutesPerTurn)) {
+    const LaneKey& question = answer.question;
+    if (!is_unspecified(question.source)) continue;
+    std::vector<std::uint32_t> lanes;
     const Endpoint destination{question.destination, question.destination_port};
-    if (!is_unspecified(question.source) ||
-        !rules_[rule_for(rules_, destination)].sources.empty()) {
-      continue;
+    for (const Address& source : sources_for(question, rules_[rule_for(rules_, destination)])) {
+      const LaneRecord* record =
+          lanes_.find({source, question.destination, question.destination_port});
+      if (record != nullptr) lanes.push_back(record->index);
     }
-    const auto route = kernel::route_to(question.destination);
-    const bool same =
-        route && lanes_.find({route->source, question.destination, question.destination_port});
-    if (!same) lanes_.withdraw(question);
+    // A refused question is asked again, too: there may be a route by now.
+    if (lanes != answer.lanes || lanes.empty()) lanes_.withdraw(question);
   }
 }
 

@@ -74,7 +74,6 @@ class Reconciler {
   BlockedPorts blocked_;
   std::chrono::steady_clock::time_point blocked_due_;
   std::chrono::steady_clock::time_point rejected_swept_;
-  std::size_t route_cursor_ = 0;
   unsigned quiet_passes_ = 0;
   std::uint64_t passes_ = 0;
   std::uint64_t places_missing_ = 0;

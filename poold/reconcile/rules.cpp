@@ -9,26 +9,28 @@ namespace {
 // Splits "[v6]/n:p", "[v6]:p", "v4/n:p" into prefix text and port text.
 struct Parts {
   std::string prefix;
-  std::string_view port;
+  std::optional<std::string_view> port;
 };
 
-std::optional<Parts> split(std::string_view text) {
-  if (!text.starts_with('[')) {
-    const std::size_t colon = text.find(':');
-    // More than one colon: an IPv6 address without brackets, and so without a port.
-    if (colon == std::string_view::npos || text.find(':', colon + 1) != std::string_view::npos) {
-      return Parts{std::string(text), {}};
-    }
-    return Parts{std::string(text.substr(0, colon)), text.substr(colon + 1)};
-  }
-  const std::size_t close = text.find(']');
-  if (close == std::string_view::npos) return std::nullopt;
-  const std::string_view rest = text.substr(close + 1);
+// "/n:p", "/n", ":p" or nothing.
+std::optional<Parts> split_after(std::string_view address, std::string_view rest) {
+  if (!rest.empty() && rest.front() != '/' && rest.front() != ':') return std::nullopt;
   const std::size_t colon = rest.find(':');
-  std::string prefix(text.substr(1, close - 1));
-  prefix += rest.substr(0, colon);
-  return Parts{prefix,
-               colon == std::string_view::npos ? std::string_view{} : rest.substr(colon + 1)};
+  Parts parts{std::string(address) + std::string(rest.substr(0, colon)), std::nullopt};
+  if (colon != std::string_view::npos) parts.port = rest.substr(colon + 1);
+  return parts;
+}
+
+std::optional<Parts> split(std::string_view text) {
+  if (text.starts_with('[')) {
+    const std::size_t close = text.find(']');
+    if (close == std::string_view::npos) return std::nullopt;
+    return split_after(text.substr(1, close - 1), text.substr(close + 1));
+  }
+  // More than one colon: an IPv6 address without brackets, and so without a port.
+  if (text.find(':') != text.rfind(':')) return Parts{std::string(text), std::nullopt};
+  const std::size_t end = std::min(text.find_first_of("/:"), text.size());
+  return split_after(text.substr(0, end), text.substr(end));
 }
 
 }  // namespace
@@ -39,10 +41,10 @@ std::optional<DestinationPattern> parse_destination(std::string_view text) {
   const auto prefix = parse_prefix(parts->prefix);
   if (!prefix) return std::nullopt;
   DestinationPattern pattern{*prefix, 0};
-  const bool has_port = text.ends_with(':') || !parts->port.empty();
-  if (has_port && !text.ends_with("::")) {
-    const auto [end, error] = std::from_chars(parts->port.begin(), parts->port.end(), pattern.port);
-    if (error != std::errc{} || end != parts->port.end() || pattern.port == 0) return std::nullopt;
+  if (parts->port) {
+    const auto [end, error] =
+        std::from_chars(parts->port->begin(), parts->port->end(), pattern.port);
+    if (error != std::errc{} || end != parts->port->end() || pattern.port == 0) return std::nullopt;
   }
   return pattern;
 }

@@ -1,10 +1,11 @@
 #include "serve/config.h"
 
 #include <fmt/format.h>
+#include <grp.h>
 #include <ifaddrs.h>
 
 #include <algorithm>
-#include <charconv>
+#include <filesystem>
 #include <fstream>
 #include <functional>
 #include <map>
@@ -176,6 +177,20 @@ class Reader {
             {"socket_group",
              [&](const toml::node& n) {
                config.socket_group = text(n, "a group's name in quotes");
+               if (!config.socket_group.empty() &&
+                   getgrnam(config.socket_group.c_str()) == nullptr) {
+                 fail(n, fmt::format("group \"{0}\" does not exist; create it with: groupadd {0}",
+                                     config.socket_group));
+               }
+             }},
+            {"metrics_listen",
+             [&](const toml::node& n) {
+               const std::string place = text(n, "an address and port in quotes, or \"\"");
+               if (!place.empty()) {
+                 fail(n, fmt::format("this version cannot serve metrics on \"{}\" yet; set "
+                                     "metrics_listen = \"\" or remove it",
+                                     place));
+               }
              }},
             {"max_lanes", [&](const toml::node& n) { config.max_lanes = number(n, 1, kMaxLanes); }},
             {"pool",
@@ -246,9 +261,14 @@ Config parse_config(std::string_view text, const std::string& name) {
 }
 
 Config load_config(const std::string& path) {
+  if (std::filesystem::is_directory(path)) {
+    errno = EISDIR;
+    throw UserError(with_errno("cannot read the configuration " + path));
+  }
   std::ifstream file(path);
   std::ostringstream text;
-  if (!file || !(text << file.rdbuf())) {
+  // An empty file is a good one, but copying nothing counts as a failure.
+  if (!file || (file.peek() != std::ifstream::traits_type::eof() && !(text << file.rdbuf()))) {
     throw UserError(with_errno("cannot read the configuration " + path));
   }
   return parse_config(text.str(), path);

@@ -89,7 +89,11 @@ Daemon::Daemon(EventLoop& loop, const Config& config)
   reconcile_timer_ =
       loop_.add_timer([this] { loop_.set_timer(reconcile_timer_, reconciler_.pass()); });
   loop_.set_timer(reconcile_timer_, std::chrono::milliseconds(1));
-  const int settings = loop_.add_timer([this] { reconciler_.read_settings(); });
+  const int settings = loop_.add_timer([this] {
+    reconciler_.read_settings();
+    // A client that died between its request and the bell must not silence the others.
+    reconciler_.serve_requests();
+  });
   loop_.repeat_timer(settings, Reconciler::kSettingsPause);
   attention_timer_ = loop_.add_timer([this] { attend(); });
   loop_.watch(doorbell_.fd(), [this] {

@@ -44,7 +44,8 @@ void Doorbell::acknowledge() {
 }
 
 void Doorbell::wait() {
-  std::uint32_t heard = futex_.load();
+  // The bell's first value, not the present one: it may have been rung before this thread ran.
+  std::uint32_t heard = 0;
   while (!ending_) {
     futex_call(futex_, FUTEX_WAIT, heard);
     const std::uint32_t rung = futex_.load();

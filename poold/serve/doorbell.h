@@ -12,6 +12,7 @@ namespace portpool {
 
 class Doorbell {
  public:
+  // `futex` is that of a new segment: 0 means never rung.
   explicit Doorbell(std::atomic<std::uint32_t>& futex);
   ~Doorbell();
   Doorbell(const Doorbell&) = delete;
