@@ -1,0 +1,94 @@
+#include "support/poold_fixture.h"
+
+#include <gtest/gtest.h>
+#include <signal.h>
+
+#include <algorithm>
+#include <stdexcept>
+
+#include "support/sockets.h"
+
+namespace portpool::test {
+
+GUEST(support_touch) {
+  for (const std::string& destination : arguments) {
+    const int fd = connected_socket(SocketAddress(destination));
+    CHECK_THAT(fd >= 0);
+    close_with_reset(fd);
+  }
+}
+
+Poold::Poold(const std::string& config) : socket_(directory_.file("poold.sock")) {
+  command_ = {poold_path(), "serve", "--socket", socket_};
+  if (!config.empty()) {
+    command_.insert(command_.end(), {"--config", directory_.write("poold.toml", config)});
+  }
+  start();
+}
+
+Poold::~Poold() {
+  if (!process_->running()) return;
+  try {
+    EXPECT_EQ(stop(), 0) << process_->err();
+  } catch (const std::exception& error) {
+    ADD_FAILURE() << error.what();
+  }
+}
+
+void Poold::start() {
+  process_ = std::make_unique<Process>(command_);
+  const bool answers = eventually([&] {
+    if (!process_->running()) throw std::runtime_error("poold ended: " + process_->err());
+    Process probe({poold_path(), "status", "--json"}, {"PORTPOOL_SOCKET=" + socket_});
+    return probe.wait() == 0;
+  });
+  if (!answers) throw std::runtime_error("poold does not answer: " + process_->err());
+}
+
+nlohmann::json Poold::status() const {
+  Process command({poold_path(), "status", "--json"}, {"PORTPOOL_SOCKET=" + socket_});
+  // 1 is a warning: the daemon has not been seen alive of late.
+  if (const int status = command.wait(); status > 1) {
+    throw std::runtime_error("poold status: exit " + std::to_string(status) + ": " + command.err());
+  }
+  return nlohmann::json::parse(command.out());
+}
+
+void Poold::make_lanes(const std::vector<std::string>& destinations) const {
+  const GuestResult touched = run_guest("support_touch", shim(), destinations);
+  if (touched.status != 0) throw std::runtime_error("cannot touch: " + touched.err);
+  const bool made = eventually_status([&](const nlohmann::json& now) {
+    return std::all_of(destinations.begin(), destinations.end(),
+                       [&](const std::string& d) { return !lane_of(now, d).is_null(); });
+  });
+  if (!made) throw std::runtime_error("poold made no lane: " + status().dump());
+}
+
+int Poold::stop() {
+  process_->signal(SIGCONT);  // in case a test has stopped it
+  process_->signal(SIGTERM);
+  return process_->wait();
+}
+
+void Poold::kill() {
+  process_->signal(SIGKILL);
+  process_->wait();
+}
+
+void Poold::restart() {
+  if (process_->running()) stop();
+  start();
+}
+
+nlohmann::json lane_of(const nlohmann::json& status, const std::string& destination) {
+  for (const nlohmann::json& lane : status.at("lanes")) {
+    if (lane.at("destination") == destination) return lane;
+  }
+  return nullptr;
+}
+
+std::uint64_t fallbacks(const nlohmann::json& status, const std::string& reason) {
+  return status.at("fallbacks").value(reason, std::uint64_t{0});
+}
+
+}  // namespace portpool::test

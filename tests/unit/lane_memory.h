@@ -1,0 +1,54 @@
+// A lane of one's own, and what stands in it as plain sets.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <set>
+
+#include "portpool/port_map.h"
+
+namespace portpool::test {
+
+using PortSet = std::set<std::uint16_t>;
+
+// A lane as poold gets it: all bytes 0.
+inline std::unique_ptr<Lane> make_lane() { return std::make_unique<Lane>(); }
+
+inline PortMapId map_id(std::size_t index) { return static_cast<PortMapId>(index); }
+
+inline PortSet ports_in(Lane& lane, PortMapId id) {
+  const PortMap map = port_map(lane, id);
+  PortSet ports;
+  for (std::uint32_t word = 0; word < kPortWords; ++word) {
+    for (std::uint64_t bits = map.words[word].load(); bits != 0; bits &= bits - 1) {
+      ports.insert(
+          static_cast<std::uint16_t>(word * 64 + static_cast<unsigned>(std::countr_zero(bits))));
+    }
+  }
+  return ports;
+}
+
+inline PortSet free_ports(Lane& lane) {
+  PortSet ports;
+  for (std::size_t map = 0; map < kFreeMaps; ++map) ports.merge(ports_in(lane, map_id(map)));
+  return ports;
+}
+
+inline PortSet range_of(std::uint32_t low, std::uint32_t high) {
+  PortSet ports;
+  for (std::uint32_t port = low; port <= high; ++port) {
+    ports.insert(ports.end(), static_cast<std::uint16_t>(port));
+  }
+  return ports;
+}
+
+// Every port from low to high free, in three ages, as fill_lane() leaves them.
+inline void make_free(Lane& lane, std::uint32_t low, std::uint32_t high) {
+  for (std::uint32_t port = low; port <= high; ++port) {
+    const auto age = static_cast<std::uint32_t>(detail::next_random(port + 1) % 3);
+    put_port(free_map(lane, age), static_cast<std::uint16_t>(port));
+  }
+  lane.ring = FreeRing{0, kFreeMaps - 1}.pack();
+}
+
+}  // namespace portpool::test

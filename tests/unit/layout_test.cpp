@@ -1,0 +1,207 @@
+// docs/layout.md tells other programs where each field lies: it must be what the compiler made.
+#include "portpool/layout.h"
+
+#include <gtest/gtest.h>
+
+#include <fstream>
+#include <map>
+#include <regex>
+#include <string>
+#include <type_traits>
+
+namespace portpool::test {
+namespace {
+
+struct Place {
+  std::size_t offset;
+  std::size_t size;
+  friend bool operator==(const Place&, const Place&) = default;
+  friend std::ostream& operator<<(std::ostream& out, const Place& p) {
+    return out << "offset " << p.offset << ", size " << p.size;
+  }
+};
+
+struct Struct {
+  std::size_t size = 0;
+  std::map<std::string, Place> fields;
+};
+using Structs = std::map<std::string, Struct>;
+
+#define PORTPOOL_STRUCT(type)                   \
+  {                                             \
+#type, { sizeof(type), fields_of_##type() } \
+  }
+#define PORTPOOL_FIELD(type, name)                      \
+  {                                                     \
+#name, { offsetof(type, name), sizeof(type::name) } \
+  }
+
+std::map<std::string, Place> fields_of_Section() {
+  return {PORTPOOL_FIELD(Section, offset), PORTPOOL_FIELD(Section, stride),
+          PORTPOOL_FIELD(Section, count)};
+}
+
+std::map<std::string, Place> fields_of_SegmentHeader() {
+  using H = SegmentHeader;
+  return {PORTPOOL_FIELD(H, magic),
+          PORTPOOL_FIELD(H, layout_major),
+          PORTPOOL_FIELD(H, layout_minor),
+          PORTPOOL_FIELD(H, header_size),
+          PORTPOOL_FIELD(H, segment_size),
+          PORTPOOL_FIELD(H, generation),
+          PORTPOOL_FIELD(H, netns_cookie),
+          PORTPOOL_FIELD(H, netns_inode),
+          PORTPOOL_FIELD(H, started_ns),
+          PORTPOOL_FIELD(H, daemon_pid),
+          PORTPOOL_FIELD(H, reserved0),
+          PORTPOOL_FIELD(H, daemon_version),
+          PORTPOOL_FIELD(H, directory),
+          PORTPOOL_FIELD(H, requests),
+          PORTPOOL_FIELD(H, shards),
+          PORTPOOL_FIELD(H, lanes),
+          PORTPOOL_FIELD(H, pools),
+          PORTPOOL_FIELD(H, reserved1),
+          PORTPOOL_FIELD(H, heartbeat),
+          PORTPOOL_FIELD(H, heartbeat_ns),
+          PORTPOOL_FIELD(H, control),
+          PORTPOOL_FIELD(H, port_range),
+          PORTPOOL_FIELD(H, clients),
+          PORTPOOL_FIELD(H, stopped),
+          PORTPOOL_FIELD(H, reconcile_passes),
+          PORTPOOL_FIELD(H, reconcile_cpu_ns),
+          PORTPOOL_FIELD(H, attaches_refused),
+          PORTPOOL_FIELD(H, lanes_touched),
+          PORTPOOL_FIELD(H, doorbell)};
+}
+
+std::map<std::string, Place> fields_of_DirectoryEntry() {
+  using E = DirectoryEntry;
+  return {PORTPOOL_FIELD(E, sequence),   PORTPOOL_FIELD(E, flags),     PORTPOOL_FIELD(E, key),
+          PORTPOOL_FIELD(E, lane_count), PORTPOOL_FIELD(E, reserved0), PORTPOOL_FIELD(E, lanes)};
+}
+
+std::map<std::string, Place> fields_of_RequestSlot() {
+  return {PORTPOOL_FIELD(RequestSlot, state), PORTPOOL_FIELD(RequestSlot, reserved),
+          PORTPOOL_FIELD(RequestSlot, key)};
+}
+
+std::map<std::string, Place> fields_of_Lane() {
+  return {PORTPOOL_FIELD(Lane, key),
+          PORTPOOL_FIELD(Lane, live),
+          PORTPOOL_FIELD(Lane, pool),
+          PORTPOOL_FIELD(Lane, ports),
+          PORTPOOL_FIELD(Lane, reserved0),
+          PORTPOOL_FIELD(Lane, ring),
+          PORTPOOL_FIELD(Lane, low),
+          PORTPOOL_FIELD(Lane, attention),
+          PORTPOOL_FIELD(Lane, full),
+          PORTPOOL_FIELD(Lane, top),
+          PORTPOOL_FIELD(Lane, rejections),
+          PORTPOOL_FIELD(Lane, exhausted),
+          PORTPOOL_FIELD(Lane, last_used_beat),
+          PORTPOOL_FIELD(Lane, next_probe_ns),
+          PORTPOOL_FIELD(Lane, mid),
+          PORTPOOL_FIELD(Lane, words)};
+}
+
+std::map<std::string, Place> fields_of_Shard() {
+  return {PORTPOOL_FIELD(Shard, counters), PORTPOOL_FIELD(Shard, fallbacks),
+          PORTPOOL_FIELD(Shard, latency)};
+}
+
+std::map<std::string, Place> fields_of_LatencyHistogram() {
+  using L = LatencyHistogram;
+  return {PORTPOOL_FIELD(L, sum_ns), PORTPOOL_FIELD(L, max_ns), PORTPOOL_FIELD(L, buckets),
+          PORTPOOL_FIELD(L, reserved)};
+}
+
+std::map<std::string, Place> fields_of_PoolInfo() { return {PORTPOOL_FIELD(PoolInfo, name)}; }
+
+Structs compiled() {
+  return {PORTPOOL_STRUCT(Section),
+          PORTPOOL_STRUCT(SegmentHeader),
+          PORTPOOL_STRUCT(DirectoryEntry),
+          PORTPOOL_STRUCT(RequestSlot),
+          PORTPOOL_STRUCT(Lane),
+          PORTPOOL_STRUCT(Shard),
+          PORTPOOL_STRUCT(LatencyHistogram),
+          PORTPOOL_STRUCT(PoolInfo)};
+}
+
+// Headings "### `Name` (N bytes)" and, below each, rows "| `field` | offset | size | meaning |".
+Structs documented() {
+  static const std::regex kHeading("### `(\\w+)` \\((\\d+) bytes\\)");
+  static const std::regex kRow("\\| `(\\w+)` \\| (\\d+) \\| (\\d+) \\| ([^|]+) \\|");
+  std::ifstream page(PORTPOOL_LAYOUT_PAGE);
+  EXPECT_TRUE(page) << PORTPOOL_LAYOUT_PAGE;
+  Structs structs;
+  Struct* current = nullptr;
+  std::string line;
+  for (std::smatch match; std::getline(page, line);) {
+    if (std::regex_match(line, match, kHeading)) {
+      current = &structs[match[1]];
+      current->size = std::stoul(match[2]);
+    } else if (line.starts_with("#")) {
+      current = nullptr;
+    } else if (current != nullptr && std::regex_match(line, match, kRow)) {
+      const Place place{std::stoul(match[2]), std::stoul(match[3])};
+      EXPECT_TRUE(current->fields.emplace(match[1], place).second) << match[1] << " stands twice";
+    }
+  }
+  return structs;
+}
+
+TEST(LayoutPage, ShowsEachStructWithItsSize) {
+  const Structs page = documented();
+  for (const auto& [name, structure] : compiled()) {
+    ASSERT_TRUE(page.contains(name)) << name;
+    EXPECT_EQ(page.at(name).size, structure.size) << name;
+  }
+  EXPECT_EQ(page.size(), compiled().size());
+}
+
+TEST(LayoutPage, ShowsEachFieldWhereItIs) {
+  Structs page = documented();
+  for (const auto& [name, structure] : compiled()) {
+    auto& fields = page[name].fields;
+    for (const auto& [field, place] : structure.fields) {
+      ASSERT_TRUE(fields.contains(field)) << name << "::" << field;
+      EXPECT_EQ(fields[field], place) << name << "::" << field;
+      fields.erase(field);
+    }
+    for (const auto& [field, place] : fields) {
+      ADD_FAILURE() << name << "::" << field << " is on the page alone";
+    }
+  }
+}
+
+// Guards the lists above: a field that is missing there shows as a hole.
+TEST(LayoutPage, ListsLeaveNoFieldOut) {
+  // Bytes that alignment leaves unused.
+  const std::map<std::string, std::size_t> padding = {{"SegmentHeader", 40 + 4 + 60},
+                                                      {"DirectoryEntry", 8},
+                                                      {"RequestSlot", 16},
+                                                      {"Lane", 8 + 8 + 32 + 2624},
+                                                      {"Shard", 2560}};
+  for (const auto& [name, structure] : compiled()) {
+    std::size_t covered = 0;
+    for (const auto& [field, place] : structure.fields) covered += place.size;
+    const auto known = padding.find(name);
+    EXPECT_EQ(structure.size - covered, known != padding.end() ? known->second : 0) << name;
+  }
+}
+
+TEST(LayoutPage, NamesTheVersion) {
+  std::ifstream page(PORTPOOL_LAYOUT_PAGE);
+  const std::string text{std::istreambuf_iterator<char>(page), {}};
+  EXPECT_NE(text.find("layout version " + std::to_string(kLayoutMajor) + "." +
+                      std::to_string(kLayoutMinor)),
+            std::string::npos);
+}
+
+TEST(Layout, MagicReadsAsTextInMemory) {
+  EXPECT_EQ(std::string(reinterpret_cast<const char*>(&kMagic), sizeof kMagic), "PRTPOOL\n");
+}
+
+}  // namespace
+}  // namespace portpool::test
