@@ -1,0 +1,98 @@
+// A port's way back at close(): free where the kernel lets go of it, waiting where it does not.
+#include "lanes/lane_net.h"
+
+namespace portpool::test {
+namespace {
+
+constexpr int kRounds = 20;
+
+class Release : public EachStrategy {
+ protected:
+  // Connects and closes kRounds times, each as `finish` says; returns status before and after.
+  template <class Finish>
+  std::pair<nlohmann::json, nlohmann::json> rounds(const std::string& destination, Finish finish) {
+    Client client(poold->shim());
+    const nlohmann::json before = poold->status();
+    for (int i = 0; i < kRounds; ++i) {
+      const Connected connected = client.connect(destination);
+      EXPECT_EQ(connected.error, "ok") << i;
+      if (connected.ok()) finish(client, connected.fd);
+    }
+    return {before, poold->status()};
+  }
+};
+
+int rise(const std::pair<nlohmann::json, nlohmann::json>& statuses, const std::string& name) {
+  return counter(statuses.second, name) - counter(statuses.first, name);
+}
+
+TEST_P(Release, AfterThePeersCloseThePortIsFree) {
+  start(64);
+  make_lane(kCloser);
+  const auto statuses = rounds(kCloser, [](Client& client, int fd) {
+    const std::string file = std::to_string(fd);
+    EXPECT_EQ(client.ask("await_eof " + file), "ok");
+    client.close(fd);
+  });
+  EXPECT_EQ(rise(statuses, "released_free"), kRounds);
+  EXPECT_EQ(rise(statuses, "released_quarantine"), 0);
+  EXPECT_TRUE(lane_comes_true(kCloser)) << lane(kCloser);
+  EXPECT_EQ(kernel_ports(kHost, kCloser).waiting, 0);
+  EXPECT_EQ(number(lane(kCloser), "free"), 64);
+}
+
+TEST_P(Release, AfterOurOwnCloseThePortWaits) {
+  net.set_sysctl("net.ipv4.tcp_tw_reuse", "0");
+  start(64);
+  make_lane(kEcho);
+  const auto statuses = rounds(kEcho, [](Client& client, int fd) { client.close(fd); });
+  EXPECT_EQ(rise(statuses, "released_free"), 0);
+  EXPECT_EQ(rise(statuses, "released_quarantine"), kRounds);
+  EXPECT_TRUE(lane_comes_true(kEcho)) << lane(kEcho);
+  EXPECT_EQ(kernel_ports(kHost, kEcho).waiting, kRounds);
+  EXPECT_EQ(number(lane(kEcho), "quarantined"), kRounds);
+  EXPECT_EQ(number(lane(kEcho), "free"), 64 - kRounds);
+  // And no connect takes one of them.
+  Client client(poold->shim());
+  EXPECT_EQ(client.hold(kEcho, 64), 64 - kRounds);
+}
+
+TEST_P(Release, AfterAResetThePortIsFree) {
+  start(8);
+  make_lane(kEcho);
+  const auto statuses = rounds(kEcho, [](Client& client, int fd) { client.reset(fd); });
+  EXPECT_EQ(rise(statuses, "released_free"), kRounds);
+  EXPECT_TRUE(lane_comes_true(kEcho)) << lane(kEcho);
+  EXPECT_EQ(kernel_ports(kHost, kEcho).waiting, 0);
+  EXPECT_EQ(number(lane(kEcho), "free"), 8);
+}
+
+TEST_P(Release, RefusedConnectsTakeNoPort) {
+  start(8);
+  make_lane(kNobody);
+  Client client(poold->shim());
+  const nlohmann::json before = poold->status();
+  for (int i = 0; i < kRounds; ++i) EXPECT_EQ(client.connect(kNobody).error, "ECONNREFUSED") << i;
+  const nlohmann::json after = poold->status();
+  EXPECT_EQ(pool_connects(after) - pool_connects(before), static_cast<unsigned>(kRounds));
+  EXPECT_TRUE(lane_comes_true(kNobody)) << lane(kNobody);
+  EXPECT_EQ(number(lane(kNobody), "free"), 8);
+}
+
+// With all sockets still open.
+TEST_P(Release, RefusedSocketsThatStayOpen) {
+  if (strategy() == "bind") GTEST_SKIP() << "a bound socket keeps its port until it is closed";
+  start(8);
+  make_lane(kNobody);
+  Client client(poold->shim());
+  for (int i = 0; i < kRounds; ++i) {
+    EXPECT_EQ(client.ask("try " + client.ask("open") + " " + kNobody), "ECONNREFUSED") << i;
+  }
+  EXPECT_TRUE(lane_comes_true(kNobody)) << lane(kNobody);
+  EXPECT_EQ(number(lane(kNobody), "free"), 8);
+}
+
+PORTPOOL_EACH_STRATEGY(Release);
+
+}  // namespace
+}  // namespace portpool::test

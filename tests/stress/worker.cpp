@@ -1,0 +1,85 @@
+#include "stress/worker.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdlib>
+#include <stdexcept>
+#include <system_error>
+#include <vector>
+
+namespace portpool::test {
+
+Worker::Worker(const Under& under, int lifeline) {
+  int ends[2];
+  if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) {
+    throw std::system_error(errno, std::generic_category(), "socketpair");
+  }
+  const pid_t parent = getpid();
+  pid_ = fork();
+  if (pid_ < 0) throw std::system_error(errno, std::generic_category(), "fork");
+  if (pid_ == 0) {
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (getppid() != parent) _exit(127);
+    become_guest(under, ends[1], lifeline);
+  }
+  close(ends[1]);
+  control_ = ends[0];
+  const timeval patience{60, 0};
+  setsockopt(control_, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
+}
+
+Worker::~Worker() {
+  kill(pid_, SIGKILL);
+  waitpid(pid_, nullptr, 0);
+  close(control_);
+}
+
+void Worker::become_guest(const Under& under, int control, int lifeline) {
+  std::vector<std::string> environment;
+  if (under.shim) environment = preload_environment();
+  environment.insert(environment.end(), under.environment.begin(), under.environment.end());
+  for (std::string& entry : environment) putenv(entry.data());
+  std::vector<std::string> command = guest_command("stress_worker");
+  std::vector<char*> argv;
+  for (std::string& word : command) argv.push_back(word.data());
+  argv.push_back(nullptr);
+  dup2(control, STDIN_FILENO);
+  dup2(control, STDOUT_FILENO);
+  if (dup2(lifeline, kLifeline) == kLifeline) fcntl(kLifeline, F_SETFD, 0);
+  execv(argv[0], argv.data());
+  _exit(127);
+}
+
+void Worker::send(const std::string& command) {
+  const std::string line = command + "\n";
+  if (::send(control_, line.data(), line.size(), MSG_NOSIGNAL) !=
+      static_cast<ssize_t>(line.size())) {
+    throw std::system_error(errno, std::generic_category(), "to a worker: " + command);
+  }
+}
+
+std::string Worker::answer() {
+  std::size_t end = 0;
+  while ((end = received_.find('\n')) == std::string::npos) {
+    char chunk[4096];
+    const ssize_t got = recv(control_, chunk, sizeof chunk, 0);
+    if (got < 0 && errno == EINTR) continue;
+    if (got <= 0) {
+      throw std::runtime_error("worker " + std::to_string(pid_) +
+                               (got == 0 ? " has ended" : " does not answer"));
+    }
+    received_.append(chunk, static_cast<std::size_t>(got));
+  }
+  const std::string line = received_.substr(0, end);
+  received_.erase(0, end + 1);
+  return line;
+}
+
+}  // namespace portpool::test
