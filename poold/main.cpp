@@ -7,8 +7,11 @@
 #include "cli/commands.h"
 #include "error.h"
 
-int main(int argc, char** argv) {
-  constexpr int kFailed = 2;
+namespace {
+
+constexpr int kFailed = 2;
+
+int run_program(int argc, char** argv) {
   spdlog::set_default_logger(spdlog::stderr_logger_mt("poold"));
   spdlog::set_pattern("%Y-%m-%dT%H:%M:%S.%e poold[%P] %l: %v");
   int status = 0;
@@ -22,9 +25,17 @@ int main(int argc, char** argv) {
     program.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
     return program.exit(error) == 0 ? 0 : kFailed;
+  }
+  return status;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  try {
+    return run_program(argc, argv);
   } catch (const std::exception& error) {
     std::fprintf(stderr, "poold: %s\n", error.what());
     return kFailed;
   }
-  return status;
 }

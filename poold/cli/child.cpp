@@ -24,12 +24,14 @@ std::vector<std::string> merged_environment(const std::vector<std::string>& chan
   for (char** entry = environ; *entry != nullptr; ++entry) entries[name_of(*entry)] = *entry;
   for (const std::string& entry : changes) entries[name_of(entry)] = entry;
   std::vector<std::string> result;
+  result.reserve(entries.size());
   for (const auto& [name, entry] : entries) result.push_back(entry);
   return result;
 }
 
 std::vector<char*> pointers(const std::vector<std::string>& texts) {
   std::vector<char*> result;
+  result.reserve(texts.size() + 1);
   for (const std::string& text : texts) result.push_back(const_cast<char*>(text.c_str()));
   result.push_back(nullptr);
   return result;

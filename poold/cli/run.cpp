@@ -35,7 +35,7 @@ fs::path find_library() {
   const fs::path candidates[] = {program / "../lib/libportpool.so", PORTPOOL_INSTALLED_LIBRARY};
   for (const fs::path& candidate : candidates) {
     std::error_code error;
-    const fs::path real = fs::canonical(candidate, error);
+    fs::path real = fs::canonical(candidate, error);
     if (!error) return real;
   }
   throw UserError(

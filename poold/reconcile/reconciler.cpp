@@ -2,10 +2,10 @@
 
 #include <netinet/tcp.h>
 #include <spdlog/spdlog.h>
-#include <time.h>
 
 #include <algorithm>
 #include <bit>
+#include <ctime>
 #include <set>
 #include <system_error>
 

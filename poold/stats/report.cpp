@@ -1,10 +1,9 @@
 #include "stats/report.h"
 
-#include <time.h>
-
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <ctime>
 
 namespace portpool {
 namespace {
