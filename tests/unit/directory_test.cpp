@@ -193,10 +193,11 @@ TEST_F(Directory, LaneTablePublishesAndRefuses) {
       table.add({*parse_address("10.0.0.9"), *parse_address("10.0.0.1"), 443}, 0, {32768, 60999});
   ASSERT_NE(record, nullptr);
   EXPECT_EQ(table.find(record->key), record);
-  EXPECT_EQ(table.lane(*record).live.load(), 1U);
+  EXPECT_EQ(table.lane(*record).live.load(), 0U);  // not before a client can find it
   EXPECT_EQ(table.lane(*record).ports.load(), 60999U << 16 | 32768U);
   EXPECT_FALSE(found(key_of(443)));
   ASSERT_TRUE(table.publish(key_of(443), {record}, EntryFlags::balance));
+  EXPECT_EQ(table.lane(*record).live.load(), 1U);
   expect_lanes(key_of(443), {0});
   ASSERT_TRUE(table.publish(key_of(443), {}, 0));
   LaneChoice out;
