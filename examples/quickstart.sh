@@ -153,4 +153,3 @@ say ""
 python3 "$parts/report.py" table "$work" ${json:+--json "$json"}
 say ""
 say "Try it on a program of your own:   $build/bin/poold run -- PROGRAM ARGUMENTS"
-say "Your own program:                  $build/bin/poold run -- COMMAND"
