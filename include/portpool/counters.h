@@ -12,15 +12,15 @@
 namespace portpool {
 
 #define PORTPOOL_COUNTERS(X)                                                         \
-  X(result_ok, "connects that returned 0")                                           \
-  X(result_in_progress, "connects that returned EINPROGRESS (non-blocking)")         \
-  X(result_eaddrnotavail, "connects that returned EADDRNOTAVAIL")                    \
-  X(result_econnrefused, "connects that returned ECONNREFUSED")                      \
-  X(result_etimedout, "connects that returned ETIMEDOUT")                            \
-  X(result_enetunreach, "connects that returned ENETUNREACH")                        \
-  X(result_ehostunreach, "connects that returned EHOSTUNREACH")                      \
-  X(result_eintr, "connects that returned EINTR")                                    \
-  X(result_other, "connects that returned any other error")                          \
+  X(pool_ok, "connects by the pool that returned 0")                                 \
+  X(pool_in_progress, "connects by the pool that returned EINPROGRESS")              \
+  X(pool_eaddrnotavail, "connects by the pool that returned EADDRNOTAVAIL")          \
+  X(pool_econnrefused, "connects by the pool that returned ECONNREFUSED")            \
+  X(pool_etimedout, "connects by the pool that returned ETIMEDOUT")                  \
+  X(pool_enetunreach, "connects by the pool that returned ENETUNREACH")              \
+  X(pool_ehostunreach, "connects by the pool that returned EHOSTUNREACH")            \
+  X(pool_eintr, "connects by the pool that returned EINTR")                          \
+  X(pool_other, "connects by the pool that returned any other error")                \
   X(passthrough_own_port, "connects on sockets whose port the program chose itself") \
   X(rejections, "claimed ports that the kernel refused (EADDRNOTAVAIL)")             \
   X(released_free, "ports given back that the kernel has let go of")                 \
@@ -29,7 +29,16 @@ namespace portpool {
   X(binds_deferred, "bind(address, 0) that took no port")                            \
   X(binds_made_real, "deferred binds whose port the program asked for")              \
   X(lane_requests, "requests for a lane that were placed")                           \
-  X(attaches, "processes that mapped the segment")
+  X(attaches, "processes that mapped the segment")                                   \
+  X(kernel_ok, "connects by the kernel that returned 0")                             \
+  X(kernel_in_progress, "connects by the kernel that returned EINPROGRESS")          \
+  X(kernel_eaddrnotavail, "connects by the kernel that returned EADDRNOTAVAIL")      \
+  X(kernel_econnrefused, "connects by the kernel that returned ECONNREFUSED")        \
+  X(kernel_etimedout, "connects by the kernel that returned ETIMEDOUT")              \
+  X(kernel_enetunreach, "connects by the kernel that returned ENETUNREACH")          \
+  X(kernel_ehostunreach, "connects by the kernel that returned EHOSTUNREACH")        \
+  X(kernel_eintr, "connects by the kernel that returned EINTR")                      \
+  X(kernel_other, "connects by the kernel that returned any other error")
 
 enum class Counter : std::uint32_t {
 #define PORTPOOL_X(name, help) k_##name,

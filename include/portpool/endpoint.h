@@ -148,4 +148,9 @@ inline std::uint64_t hash_of(const LaneKey& key) {
              key.destination.high ^ (static_cast<std::uint64_t>(key.destination_port) << 32));
 }
 
+// For the standard library's tables.
+struct KeyHash {
+  std::size_t operator()(const LaneKey& key) const { return hash_of(key); }
+};
+
 }  // namespace portpool

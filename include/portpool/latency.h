@@ -35,7 +35,11 @@ struct LatencyHistogram {
   std::atomic<std::uint64_t> sum_ns;
   std::atomic<std::uint64_t> max_ns;
   std::atomic<std::uint64_t> buckets[kLatencyBuckets];
-  std::uint64_t reserved[6];
+  std::atomic<std::uint64_t> cpu_ns;       // thread CPU time of the sampled calls (mode ab alone)
+  std::atomic<std::uint64_t> cpu_samples;  // how many calls that is
+  std::atomic<std::uint64_t> errors;       // calls that ended in an error (EINPROGRESS is none)
+  std::atomic<std::uint64_t> no_port;      // those of them with EADDRNOTAVAIL
+  std::uint64_t reserved[2];
 
   // Relaxed throughout: readers want totals, not an order. Safe from any thread or signal handler.
   void record(std::uint64_t ns) {

@@ -21,7 +21,7 @@ namespace portpool {
 
 inline constexpr std::uint64_t kMagic = 0x0A4C4F4F50545250ULL;  // "PRTPOOL\n" in memory
 inline constexpr std::uint16_t kLayoutMajor = 1;
-inline constexpr std::uint16_t kLayoutMinor = 0;
+inline constexpr std::uint16_t kLayoutMinor = 1;
 
 static_assert(std::atomic<std::uint64_t>::is_always_lock_free);
 static_assert(std::atomic<std::uint32_t>::is_always_lock_free);
@@ -55,6 +55,20 @@ struct Control {
   }
 };
 
+// The time block of Mode::ab that is in force: its number, counted from 1 over the daemon's life,
+// and its arm. Blocks 1 and 2, 3 and 4, ... are pairs: of the same length, one for each arm.
+struct AbBlock {
+  std::uint32_t number;  // 0: not in Mode::ab; 31 bits
+  Route arm;
+
+  static constexpr AbBlock unpack(std::uint32_t word) {
+    return {word >> 1, static_cast<Route>(word & 1)};
+  }
+  constexpr std::uint32_t pack() const {
+    return number << 1 | (number == 0 ? 0 : static_cast<std::uint32_t>(arm));
+  }
+};
+
 struct alignas(64) SegmentHeader {
   // Fixed for the life of the segment. magic is stored last (release): 0 means "being written".
   std::atomic<std::uint64_t> magic;
@@ -74,7 +88,8 @@ struct alignas(64) SegmentHeader {
   Section shards;
   Section lanes;
   Section pools;
-  std::uint64_t reserved1[5];
+  Section trace;  // since 1.1; all 0: a daemon that has none
+  std::uint64_t reserved1[3];
 
   // Written by poold as it runs.
   alignas(64) std::atomic<std::uint64_t> heartbeat;  // +1 every kHeartbeatMs
@@ -87,9 +102,14 @@ struct alignas(64) SegmentHeader {
   std::atomic<std::uint64_t> reconcile_cpu_ns;  // sum over all passes
   std::atomic<std::uint64_t> attaches_refused;
   std::atomic<std::uint32_t> lanes_touched;  // lanes from here on have never been in service
+  // Tracers: connects are traced until the heartbeat (its low half) reaches this; see trace.h. It
+  // stands here because each call reads this line anyway.
+  std::atomic<std::uint32_t> trace_until;
 
   // A futex (shared): clients add 1 and wake when they placed a request.
   alignas(64) std::atomic<std::uint32_t> doorbell;
+  std::atomic<std::uint32_t> ab_block;    // poold: AbBlock::pack() in Mode::ab, else 0
+  std::atomic<std::uint64_t> trace_head;  // clients: the ticket of the next trace entry
 };
 
 inline constexpr std::uint64_t kHeartbeatMs = 100;
@@ -198,6 +218,25 @@ struct alignas(64) PoolInfo {
   char name[64];  // zero-terminated
 };
 
+// ---- trace: the latest connects, while somebody listens
+// ---------------------------------------------------
+
+// Ticket t is written to entry t % count, under `sequence`: 2t+1 while being written, 2t+2 when
+// complete, 0 when never used. See trace.h.
+struct alignas(64) TraceEntry {
+  std::atomic<std::uint64_t> sequence;
+  std::atomic<std::uint64_t> started_ns;      // CLOCK_REALTIME
+  std::atomic<std::uint64_t> duration_ns;     // of the call
+  std::atomic<std::uint64_t> comm[2];         // 16 characters, filled up with 0
+  std::atomic<std::uint64_t> source[2];       // as in a lane's key; unspecified: not known
+  std::atomic<std::uint64_t> destination[2];  // as in a lane's key
+  std::atomic<std::uint32_t> pid;             // in the program's own pid namespace
+  std::atomic<std::uint32_t> error;           // errno of the call, 0 when it returned 0
+  std::atomic<std::uint16_t> source_port;     // 0: not known
+  std::atomic<std::uint16_t> destination_port;
+  std::atomic<std::uint32_t> call;  // bit 0 arm, 1 path, 2 blocking; bits 8-15 TraceWhy
+};
+
 // ---- sizes
 // ------------------------------------------------------------------------------------------
 
@@ -214,5 +253,6 @@ static_assert(sizeof(Lane) == 4096 + kPortMaps * kPortWords * 8);
 static_assert(sizeof(LatencyHistogram) == 64 + kLatencyBuckets * 8);
 static_assert(sizeof(Shard) == 61440);
 static_assert(sizeof(PoolInfo) == 64);
+static_assert(sizeof(TraceEntry) == 128);
 
 }  // namespace portpool

@@ -47,14 +47,21 @@ class SegmentView {
   }
   bool same_geometry(const SegmentView& other) const {
     return directory_ == other.directory_ && requests_ == other.requests_ &&
-           shards_ == other.shards_ && lanes_ == other.lanes_ && pools_ == other.pools_;
+           shards_ == other.shards_ && lanes_ == other.lanes_ && pools_ == other.pools_ &&
+           trace_ == other.trace_;
   }
 
   std::uint32_t directory_size() const { return directory_.count; }
+  // Where the search for a key with this hash begins: the hash's upper half scaled to the size.
+  std::uint32_t directory_start(std::uint64_t hash) const {
+    return static_cast<std::uint32_t>((hash >> 32) * directory_.count >> 32);
+  }
   std::uint32_t request_count() const { return requests_.count; }
   std::uint32_t shard_count() const { return shards_.count; }
   std::uint32_t lane_count() const { return lanes_.count; }
   std::uint32_t pool_count() const { return pools_.count; }
+  // 0: the daemon has no trace ring.
+  std::uint32_t trace_count() const { return trace_.count; }
 
   // Any index is valid: it wraps.
   DirectoryEntry& directory_entry(std::uint32_t i) const {
@@ -64,6 +71,8 @@ class SegmentView {
   Shard& shard(std::uint32_t i) const { return element<Shard>(shards_, i); }
   Lane& lane(std::uint32_t i) const { return element<Lane>(lanes_, i); }
   PoolInfo& pool(std::uint32_t i) const { return element<PoolInfo>(pools_, i); }
+  // Only where trace_count() is not 0.
+  TraceEntry& trace(std::uint32_t i) const { return element<TraceEntry>(trace_, i); }
 
  private:
   template <class T>
@@ -88,6 +97,7 @@ class SegmentView {
   Section shards_{};
   Section lanes_{};
   Section pools_{};
+  Section trace_{};
 };
 
 inline SegmentCheck SegmentView::open(void* base, std::size_t size, SegmentView& out) {
@@ -104,9 +114,11 @@ inline SegmentCheck SegmentView::open(void* base, std::size_t size, SegmentView&
   view.shards_ = header.shards;
   view.lanes_ = header.lanes;
   view.pools_ = header.pools;
+  view.trace_ = header.trace;
   if (!fits<DirectoryEntry>(view.directory_, size) || !fits<RequestSlot>(view.requests_, size) ||
       !fits<Shard>(view.shards_, size) || !fits<Lane>(view.lanes_, size) ||
-      !fits<PoolInfo>(view.pools_, size)) {
+      !fits<PoolInfo>(view.pools_, size) ||
+      !(view.trace_ == Section{} || fits<TraceEntry>(view.trace_, size))) {
     return SegmentCheck::bad_geometry;
   }
   out = view;
@@ -140,9 +152,9 @@ struct LaneChoice {
 
 // Looks up `key`. Never waits: an entry that is being rewritten counts as absent.
 inline bool find_lanes(const SegmentView& view, const LaneKey& key, LaneChoice& out) {
-  const auto start = static_cast<std::uint32_t>(hash_of(key) % view.directory_size());
+  const std::uint32_t start = view.directory_start(hash_of(key));
   for (std::uint32_t probe = 0; probe < kDirectoryProbes; ++probe) {
-    DirectoryEntry& entry = view.directory_entry((start + probe) % view.directory_size());
+    DirectoryEntry& entry = view.directory_entry(start + probe);
     const std::uint32_t before = entry.sequence.load(std::memory_order_acquire);
     if (before == 0) return false;
     if (before % 2 != 0 || load_key(entry.key) != key) continue;
