@@ -45,6 +45,21 @@ std::optional<Address> parse_address(std::string_view text) {
   return std::nullopt;
 }
 
+std::optional<Endpoint> parse_endpoint(std::string_view text) {
+  const std::size_t colon = text.rfind(':');
+  if (colon == std::string_view::npos) return std::nullopt;
+  std::string_view host = text.substr(0, colon);
+  const bool brackets = host.starts_with('[') && host.ends_with(']');
+  if (brackets) host = host.substr(1, host.size() - 2);
+  if (brackets != (host.find(':') != std::string_view::npos)) return std::nullopt;
+  const auto address = parse_address(host);
+  const std::string_view digits = text.substr(colon + 1);
+  std::uint16_t port = 0;
+  const auto [end, error] = std::from_chars(digits.begin(), digits.end(), port);
+  if (!address || error != std::errc{} || end != digits.end() || port == 0) return std::nullopt;
+  return Endpoint{*address, port};
+}
+
 bool AddressPrefix::contains(const Address& address) const {
   // ::/0 and its like mean IPv6, though IPv4 addresses are kept in the same 16 bytes.
   return is_v4(address) == is_v4(base) && masked(address, bits) == base;

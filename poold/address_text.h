@@ -12,6 +12,8 @@ namespace portpool {
 std::string to_text(const Address& address);
 std::string to_text(const Endpoint& endpoint);
 std::optional<Address> parse_address(std::string_view text);
+// nullopt also for port 0, and for IPv6 without brackets.
+std::optional<Endpoint> parse_endpoint(std::string_view text);
 
 // A prefix of addresses: "10.0.4.0/24", "2001:db8::/32", or one address.
 struct AddressPrefix {

@@ -1,8 +1,13 @@
 // An owned file descriptor.
 #pragma once
 
+#include <signal.h>
+#include <sys/signalfd.h>
 #include <unistd.h>
 
+#include <cerrno>
+#include <initializer_list>
+#include <system_error>
 #include <utility>
 
 namespace portpool {
@@ -26,5 +31,17 @@ class Descriptor {
  private:
   int fd_ = -1;
 };
+
+// Blocks the signals for this thread, and threads started later, and makes them readable instead
+// (signalfd(2)). Throws std::system_error.
+inline Descriptor readable_signals(std::initializer_list<int> signals) {
+  sigset_t set;
+  sigemptyset(&set);
+  for (const int signal : signals) sigaddset(&set, signal);
+  pthread_sigmask(SIG_BLOCK, &set, nullptr);
+  Descriptor source(signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK));
+  if (!source) throw std::system_error(errno, std::generic_category(), "signalfd");
+  return source;
+}
 
 }  // namespace portpool

@@ -164,9 +164,14 @@ std::optional<SocketRecord> SockDiag::find(const Endpoint& local, const Endpoint
 bool SockDiag::lists_bound_inactive() {
   const BoundSocket canary;
   const std::uint16_t port = canary.port();
-  if (port == 0) return false;
-  const std::uint32_t inode = canary.inode();
   bool seen = false;
+  if (port == 0) {
+    // No port was to be had: perhaps just because others have bound them all.
+    dump({.states = state_bit(kTcpBoundInactive)},
+         [&](const SocketRecord& record) { seen = seen || record.state == kTcpBoundInactive; });
+    return seen;
+  }
+  const std::uint32_t inode = canary.inode();
   dump({.states = state_bit(kTcpBoundInactive), .source_port = port, .v6 = false},
        [&](const SocketRecord& record) {
          seen = seen || (record.local.port == port && record.inode == inode);

@@ -11,8 +11,11 @@
 namespace portpool::kernel {
 namespace {
 
-constexpr std::uint8_t kTimerTimeWait = 3;  // idiag_timer, sock_diag(7)
-constexpr int kLargestErrno = 4095;         // MAX_ERRNO, include/linux/err.h
+// idiag_timer, sock_diag(7)
+constexpr std::uint8_t kTimerRetransmit = 1;
+constexpr std::uint8_t kTimerTimeWait = 3;
+constexpr std::uint8_t kTimerWindowProbe = 4;
+constexpr int kLargestErrno = 4095;  // MAX_ERRNO, include/linux/err.h
 
 Address address_of(std::uint8_t family, const __be32 (&words)[4]) {
   if (family == AF_INET) return address_from_v4({words[0]});
@@ -32,6 +35,9 @@ SocketRecord record_of(const inet_diag_msg& message) {
   record.state = message.idiag_state == TCP_CLOSE ? kTcpBoundInactive : message.idiag_state;
   record.v6_socket = message.idiag_family == AF_INET6;
   record.timer_ms = message.idiag_timer == kTimerTimeWait ? message.idiag_expires : 0;
+  const bool waits_for_answer =
+      message.idiag_timer == kTimerRetransmit || message.idiag_timer == kTimerWindowProbe;
+  record.retries = waits_for_answer ? message.idiag_retrans : 0;
   record.inode = message.idiag_inode;
   record.uid = message.idiag_uid;
   return record;

@@ -26,6 +26,8 @@ struct SocketRecord {
   // an orphan that the kernel has reduced to a TIME_WAIT entry (such a one is never reusable).
   // 0 for all others.
   std::uint32_t timer_ms = 0;
+  // Retransmissions or window probes that nobody has answered yet; 255 means that or more.
+  std::uint8_t retries = 0;
   std::uint32_t inode = 0;  // 0: no process holds it (orphan, TIME_WAIT, not yet accepted)
   std::uint32_t uid = 0;
 };

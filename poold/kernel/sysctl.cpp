@@ -1,6 +1,7 @@
 #include "kernel/sysctl.h"
 
 #include <fcntl.h>
+#include <netinet/tcp.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -93,6 +94,12 @@ std::vector<PortRange> reserved_ports() {
   const auto text = read_sysctl_text("net/ipv4/ip_local_reserved_ports");
   if (!text) return {};
   return parse_port_list(*text).value_or(std::vector<PortRange>{});
+}
+
+bool TimeWaitReuse::allows(const SocketRecord& socket) const {
+  if (socket.state != TCP_TIME_WAIT || socket.timer_ms > kTimeWaitMs) return false;
+  const bool loopback = is_loopback(socket.local.address) || is_loopback(socket.remote.address);
+  return (mode == 1 || (mode == 2 && loopback)) && kTimeWaitMs - socket.timer_ms > min_age_ms;
 }
 
 TimeWaitReuse time_wait_reuse() {

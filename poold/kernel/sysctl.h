@@ -10,6 +10,8 @@
 #include <string_view>
 #include <vector>
 
+#include "kernel/socket_record.h"
+
 namespace portpool::kernel {
 
 struct PortRange {
@@ -36,10 +38,15 @@ std::vector<PortRange> reserved_ports();
 // Reads "1-3,9" as the kernel prints it. nullopt for anything else; empty text is an empty list.
 std::optional<std::vector<PortRange>> parse_port_list(std::string_view text);
 
+// How long an entry stays in TIME_WAIT (TCP_TIMEWAIT_LEN, include/net/tcp.h).
+inline constexpr std::uint32_t kTimeWaitMs = 60'000;
+
 // Whether connect() may take over a 4-tuple that is in TIME_WAIT.
 struct TimeWaitReuse {
   int mode = 0;                      // tcp_tw_reuse: 0 never, 1 always, 2 on loopback only
   std::uint32_t min_age_ms = 1'000;  // how long it must have been in TIME_WAIT
+
+  bool allows(const SocketRecord& socket) const;
 };
 
 // net/ipv4/tcp_tw_reuse. Mode is 0 when tcp_timestamps is 0, because reuse rests on them, and when

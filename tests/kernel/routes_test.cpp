@@ -3,6 +3,7 @@
 #include <cstdlib>
 
 #include "private_namespace.h"
+#include "support/eventually.h"
 #include "tcp_sockets.h"
 
 namespace portpool::kernel {
@@ -59,7 +60,8 @@ TEST_F(RoutesTest, FollowsAnInterfaceRoute) {
   EXPECT_FALSE(v6->local);
   EXPECT_EQ(v6->source, address("2001:db8::1"));
   EXPECT_TRUE(is_local_address(address("10.1.2.1")));
-  EXPECT_TRUE(is_local_address(address("2001:db8::1")));
+  // The kernel makes the address local when it has noticed that the link is up.
+  EXPECT_TRUE(test::eventually([] { return is_local_address(address("2001:db8::1")); }));
   EXPECT_FALSE(is_local_address(address("10.1.2.3")));
   EXPECT_FALSE(is_local_address(address("2001:db8::3")));
   EXPECT_FALSE(route_to(address("10.1.2.255"))) << "broadcast";

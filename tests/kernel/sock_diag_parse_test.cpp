@@ -95,6 +95,23 @@ TEST(SockDiagParse, TimersOtherThanTimeWaitAreNotTimeLeft) {
   EXPECT_TRUE(records[0].v6_socket);
 }
 
+// Only the timers of retransmission and window probe count answers that did not come.
+TEST(SockDiagParse, Retries) {
+  inet_diag_msg message{};
+  message.idiag_family = AF_INET;
+  message.idiag_state = TCP_FIN_WAIT1;
+  message.idiag_retrans = 3;
+  std::vector<SocketRecord> records;
+  for (std::uint8_t timer = 0; timer <= 4; ++timer) {
+    message.idiag_timer = timer;
+    parse(Answer().add(TCPDIAG_GETSOCK, &message, sizeof message), &records);
+  }
+  ASSERT_EQ(records.size(), 5U);
+  for (std::size_t timer = 0; timer < records.size(); ++timer) {
+    EXPECT_EQ(records[timer].retries, timer == 1 || timer == 4 ? 3 : 0) << timer;
+  }
+}
+
 TEST(SockDiagParse, EveryTruncationIsAnErrorExceptBetweenMessages) {
   const Answer whole = Answer().add_socket().add_socket();
   const std::size_t half = whole.bytes.size() / 2;

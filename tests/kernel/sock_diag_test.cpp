@@ -200,6 +200,16 @@ TEST_F(SockDiagTest, TheCanaryNeedsNeitherLoopbackNorAFreePortOn127001) {
   EXPECT_TRUE(diag->lists_bound_inactive());
 }
 
+TEST_F(SockDiagTest, BoundSocketsThatTakeEveryPortAreSeenWithoutACanary) {
+  if (!diag->lists_bound_inactive()) GTEST_SKIP() << "this kernel does not list bound sockets";
+  ASSERT_NO_FATAL_FAILURE(set_sysctl("net/ipv4/ip_local_port_range", "40000 40001"));
+  TcpSocket even(AF_INET);
+  even.bind({address("0.0.0.0"), 40000});
+  TcpSocket odd(AF_INET);
+  odd.bind({address("0.0.0.0"), 40001});
+  EXPECT_TRUE(diag->lists_bound_inactive());
+}
+
 TEST_F(SockDiagTest, FindMatchesTheWholeTuple) {
   TcpSocket server = listener(AF_INET, "127.0.0.1");
   const Connection pair = connection(server, AF_INET, server.local());

@@ -1,0 +1,32 @@
+// Files under /proc that must be read to their end, however long, and what they are made of.
+#pragma once
+
+#include <charconv>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <system_error>
+#include <vector>
+
+namespace portpool::kernel {
+
+// nullopt with errno set: it cannot be opened or read. `limit`: where to stop, in bytes.
+std::optional<std::string> read_proc_file(const std::string& path,
+                                          std::size_t limit = std::size_t{64} << 20);
+
+// The number that `text` is from end to end.
+template <class Number>
+std::optional<Number> whole_number(std::string_view text, int base = 10) {
+  Number value{};
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value, base);
+  if (error != std::errc{} || end != text.data() + text.size()) return std::nullopt;
+  return value;
+}
+
+// The strings of cmdline and environ, each of which ends with a 0. They refer to `text`.
+std::vector<std::string_view> strings_in(std::string_view text);
+
+// The value of a variable in `environ`: as it was at the start, programs can write over it.
+std::optional<std::string> variable_in(std::string_view environ, std::string_view name);
+
+}  // namespace portpool::kernel

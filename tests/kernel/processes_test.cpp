@@ -1,0 +1,67 @@
+#include "kernel/processes.h"
+
+#include <gtest/gtest.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+namespace portpool::kernel {
+namespace {
+
+std::uint32_t inode_of(int fd) {
+  struct stat status {};
+  ::fstat(fd, &status);
+  return static_cast<std::uint32_t>(status.st_ino);
+}
+
+TEST(Processes, FindsTheHolderOfASocket) {
+  const int fd = ::socket(AF_INET, SOCK_STREAM, 0);
+  const std::uint32_t inode = inode_of(fd);
+  const ProcessScan with = scan_processes();
+  EXPECT_TRUE(with.proc_mounted);
+  const ProcessRecord* holder = with.holder_of(inode);
+  ASSERT_NE(holder, nullptr);
+  EXPECT_EQ(holder->pid, ::getpid());
+  EXPECT_GE(holder->open, 1U);
+  EXPECT_NE(holder->name, "");
+  ::close(fd);
+  EXPECT_EQ(scan_processes().holder_of(inode), nullptr);
+  EXPECT_EQ(with.holder_of(0), nullptr);
+}
+
+TEST(Processes, SharedSocketCountsOnce) {
+  const int fd = ::socket(AF_INET, SOCK_STREAM, 0);
+  const pid_t child = ::fork();
+  if (child == 0) {
+    for (;;) ::pause();
+  }
+  const ProcessScan scan = scan_processes();
+  const ProcessRecord* holder = scan.holder_of(inode_of(fd));
+  ::kill(child, SIGKILL);
+  ::waitpid(child, nullptr, 0);
+  ASSERT_NE(holder, nullptr);
+  EXPECT_EQ(holder->pid, std::min(child, ::getpid()));
+  ::close(fd);
+}
+
+TEST(Processes, OpenFilesLimit) {
+  rlimit limit{};
+  ::getrlimit(RLIMIT_NOFILE, &limit);
+  EXPECT_EQ(open_files_limit(::getpid()), limit.rlim_cur);
+  EXPECT_FALSE(open_files_limit(0x7FFFFFFF));
+}
+
+TEST(Processes, Preload) {
+  const auto found = preload_state(::getpid(), "libstdc++.so");
+  ASSERT_TRUE(found);
+  EXPECT_TRUE(found->loaded);
+  EXPECT_FALSE(found->replaced);
+  EXPECT_FALSE(found->requested);
+  EXPECT_FALSE(preload_state(::getpid(), "libportpool.so")->loaded);
+  EXPECT_FALSE(preload_state(0x7FFFFFFF, "libportpool.so"));
+}
+
+}  // namespace
+}  // namespace portpool::kernel
