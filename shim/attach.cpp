@@ -24,12 +24,13 @@ constexpr std::uint64_t kRetryNs = 1000 * kNsPerMs;
 // Each segment size ever seen has a place of its own; one more than that and the process stays
 // detached.
 struct Place {
-  void* base;
-  std::size_t size;
+  void* base = nullptr;
+  std::size_t size = 0;
   SegmentView view;
 };
 constexpr std::size_t kPlaces = 8;
-Place places[kPlaces];
+// Set before any constructor of the process runs: ours may be the first.
+constinit Place places[kPlaces]{};
 std::size_t places_used;
 
 std::atomic<const SegmentView*> current;
@@ -247,18 +248,6 @@ bool take_turn(std::uint64_t now) {
          next_attempt_ns.compare_exchange_strong(due, now + kRetryNs, std::memory_order_acq_rel);
 }
 
-bool is_alive(const SegmentView& view, std::uint64_t now) {
-  const std::uint64_t beat = view.header().heartbeat.load(std::memory_order_relaxed);
-  if (beat != last_beat.load(std::memory_order_relaxed)) {
-    last_beat.store(beat, std::memory_order_relaxed);
-    last_beat_ns.store(now, std::memory_order_relaxed);
-    return true;
-  }
-  // Another thread may have stored a moment later than our `now`.
-  const std::uint64_t since = last_beat_ns.load(std::memory_order_relaxed);
-  return now < since + kHeartbeatStaleMs * kNsPerMs;
-}
-
 }  // namespace
 
 void attach_at_start() {
@@ -272,11 +261,23 @@ std::uint16_t attach_epoch() {
   return static_cast<std::uint16_t>(epoch.load(std::memory_order_relaxed));
 }
 
+bool heartbeat_moves(const SegmentView& view, std::uint64_t now) {
+  const std::uint64_t beat = view.header().heartbeat.load(std::memory_order_relaxed);
+  if (beat != last_beat.load(std::memory_order_relaxed)) {
+    last_beat.store(beat, std::memory_order_relaxed);
+    last_beat_ns.store(now, std::memory_order_relaxed);
+    return true;
+  }
+  // Another thread may have stored a moment later than our `now`.
+  const std::uint64_t since = last_beat_ns.load(std::memory_order_relaxed);
+  return now < since + kHeartbeatStaleMs * kNsPerMs;
+}
+
 const SegmentView* live_segment(std::uint64_t now, FallbackReason& why) {
   const SegmentView* view = mapped_segment();
   const bool stopped =
       view != nullptr && view->header().stopped.load(std::memory_order_relaxed) != 0;
-  if (view != nullptr && !stopped && is_alive(*view, now)) return view;
+  if (view != nullptr && !stopped && heartbeat_moves(*view, now)) return view;
   if (take_turn(now) && attach_and_report()) return mapped_segment();
   why = view != nullptr
             ? FallbackReason::k_stale_heartbeat

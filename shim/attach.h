@@ -21,6 +21,10 @@ void attach_at_start();
 // caller a second that tries to attach again (at most kAttachTimeoutMs). now: now_ns().
 const SegmentView* live_segment(std::uint64_t now, FallbackReason& why);
 
+// The heartbeat of `view` has moved within the last kHeartbeatStaleMs, as far as this process
+// looked.
+bool heartbeat_moves(const SegmentView& view, std::uint64_t now);
+
 // The segment whether poold is alive or not (to count in, to release into); null when never
 // attached. A pointer stays usable for good: a new segment of the same size takes the place of the
 // old one in memory, one of another size gets a place of its own.

@@ -6,7 +6,9 @@
 #include <cerrno>
 #include <cstdint>
 
+#include "portpool/endpoint.h"
 #include "portpool/layout.h"
+#include "portpool/trace.h"
 #include "shim/sockets.h"
 
 namespace portpool::shim {
@@ -15,8 +17,12 @@ struct Call {
   int fd;
   const sockaddr* address;  // AF_INET or AF_INET6, read without error before
   socklen_t length;
-  std::uint64_t start_ns;  // now_ns() at entry
-  Route arm;               // as assigned
+  Endpoint destination;            // the same, decoded
+  std::uint64_t start_ns;          // now_ns() at entry
+  Route arm;                       // as assigned
+  bool cpu_sampled = false;        // its CPU time is taken, too
+  std::uint64_t cpu_start_ns = 0;  // thread_cpu_ns() once the arm was known
+  TraceWhy why = TraceWhy::nothing;
 
   int family() const { return address->sa_family; }
 };
@@ -29,7 +35,7 @@ inline bool is_under_way(int error) {
          error == EISCONN;
 }
 
-// Leaves latency and result in the segment, if there is one.
+// Leaves latency and result in the segment, if there is one, and a trace entry if somebody listens.
 void record_call(const Call& call, const SocketState& state, Route path, int error);
 
 // The attempt is over: what the pool did to the socket is undone, and the port goes back.

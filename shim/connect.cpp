@@ -13,17 +13,28 @@
 #include "shim/record.h"
 #include "shim/sockets.h"
 #include "shim/strategy.h"
+#include "shim/trace.h"
 
 namespace portpool::shim {
 namespace {
 
-int by_kernel(const Call& call, SocketState& state) {
-  const int result = real().connect(call.fd, call.address, call.length);
-  const int error = errno_of(result);
-  if (is_under_way(error)) {
-    state.started = true;
-    set_socket_state(call.fd, state);
+// coming: the segment in which a lane was asked for, if the call may wait for it; else null.
+int by_kernel(const Call& call, SocketState& state, const SegmentView* coming) {
+  const int errno_before = errno;
+  int result = real().connect(call.fd, call.address, call.length);
+  if (coming != nullptr) {
+    if (errno_of(result) == EADDRNOTAVAIL) {
+      if (connect_when_lane_comes(call, state, *coming, result)) {
+        if (result == 0) errno = errno_before;
+        return result;
+      }
+      errno = EADDRNOTAVAIL;
+    }
+    count(coming, FallbackReason::k_no_lane);
   }
+  const int error = errno_of(result);
+  state.started = is_under_way(error);
+  if (state.started) set_socket_state(call.fd, state);
   record_call(call, state, Route::kernel, error);
   if (!state.started && state.pool_source) {
     const ErrnoKeeper keep;
@@ -52,10 +63,16 @@ int disconnect_call(int fd, const sockaddr* address, socklen_t length, SocketSta
   return result;
 }
 
-Route assigned_arm(const SegmentView& view) {
+// One call of 16, picked by the nanosecond in which it came.
+bool is_sampled(std::uint64_t start_ns) { return start_ns * 0x9E3779B97F4A7C15ULL >> 60 == 0; }
+
+void assign_arm(Call& call, const SegmentView& view) {
   const Control control = Control::unpack(view.header().control.load(std::memory_order_relaxed));
-  if (settings.mode == ProcessMode::observe || control.mode == Mode::observe) return Route::kernel;
-  return control.mode == Mode::ab ? control.arm : Route::pool;
+  const bool observed = settings.mode == ProcessMode::observe || control.mode == Mode::observe;
+  call.arm = observed ? Route::kernel : control.mode == Mode::ab ? control.arm : Route::pool;
+  if (control.mode != Mode::ab || !is_sampled(call.start_ns)) return;
+  call.cpu_sampled = true;
+  call.cpu_start_ns = thread_cpu_ns();
 }
 
 // Fills `state` for a descriptor that did not come from our socket(). False: nothing for us.
@@ -77,8 +94,15 @@ bool learn_socket(int fd, SocketState& state) {
 }  // namespace
 
 void record_call(const Call& call, const SocketState& state, Route path, int error) {
-  record(mapped_segment(), {call.arm, path, !state.nonblocking && error != EINPROGRESS, error,
-                            now_ns() - call.start_ns});
+  const SegmentView* view = mapped_segment();
+  ConnectRecord done{call.arm, path, !state.nonblocking && error != EINPROGRESS, error,
+                     now_ns() - call.start_ns};
+  if (call.cpu_sampled) {
+    done.cpu_sampled = true;
+    done.cpu_ns = thread_cpu_ns() - call.cpu_start_ns;
+  }
+  record(view, done);
+  if (view != nullptr && is_traced(view->header())) trace_call(*view, call, state, done);
 }
 
 void end_attempt(int fd, int family, SocketState& state) {
@@ -106,29 +130,45 @@ int connect_call(int fd, const sockaddr* address, socklen_t length) {
   }
   if (state.started) return continue_call(fd, address, length, state);
 
-  Call call{fd, address, length, now_ns(), Route::pool};
+  Call call{fd, address, length, destination, now_ns(), Route::pool};
   if (state.kind == SocketKind::unknown && !learn_socket(fd, state)) {
     return real().connect(fd, address, length);
   }
   if (state.stuck) return connect_stuck(call, state);
   FallbackReason why = FallbackReason::k_other_netns;
   const SegmentView* view = state.foreign ? nullptr : live_segment(call.start_ns, why);
-  if (view != nullptr) call.arm = assigned_arm(*view);
+  if (view != nullptr) assign_arm(call, *view);
+  const SegmentView* coming = nullptr;
+  const SegmentView* watched = nullptr;
   const int errno_before = errno;
   if (state.own_port) {
     count(view, Counter::k_passthrough_own_port);
+    call.why = TraceWhy::own_port;
   } else if (view == nullptr) {
     count(mapped_segment(), why);
+    call.why = trace_why(why);
   } else if (call.arm == Route::pool) {
     int result = -1;
     if (connect_by_pool(call, state, *view, result, why)) {
       if (result == 0) errno = errno_before;
       return result;
     }
-    count(view, why);
+    if (why == FallbackReason::k_no_lane && strategy_in_force(*view) == Strategy::bind) {
+      coming = view;
+    } else {
+      count(view, why);
+    }
+    call.why = trace_why(why);
+  } else {
+    watched = view;
   }
   errno = errno_before;
-  return by_kernel(call, state);
+  const int result = by_kernel(call, state, coming);
+  if (watched != nullptr) {
+    const ErrnoKeeper keep;
+    keep_lane(call, state, *watched);
+  }
+  return result;
 }
 
 }  // namespace portpool::shim

@@ -8,6 +8,7 @@
 
 #include "portpool/linux.h"
 #include "shim/calls.h"
+#include "shim/lanes.h"
 #include "shim/process.h"
 #include "shim/real.h"
 #include "shim/sockets.h"
@@ -33,7 +34,12 @@ bool learn_option(SocketState& state, int level, int name, const void* value, so
     state.reset_on_close = wait.l_onoff != 0 && wait.l_linger == 0;
     return true;
   }
-  if (level != IPPROTO_IP || !read_value(value, length, number)) return false;
+  if (!read_value(value, length, number)) return false;
+  if (level == SOL_SOCKET && name == SO_REUSEADDR) {
+    state.own_reuse = number != 0;
+    return true;
+  }
+  if (level != IPPROTO_IP) return false;
   if (name == IP_LOCAL_PORT_RANGE) {
     state.own_range = number != 0;
     return true;
@@ -57,6 +63,10 @@ void set_nonblocking(int fd, bool nonblocking) {
 int socket_call(int domain, int type, int protocol) {
   const int fd = real().socket(domain, type, protocol);
   if (fd < 0 || !is_active()) return fd;
+  // The number is new, so what had it was closed without us: by a raw system call, for example.
+  if (const SocketState before = socket_state(fd); before.pinned) {
+    give_back(before, Release::quarantine);
+  }
   SocketState state;
   const bool stream = (type & ~(SOCK_NONBLOCK | SOCK_CLOEXEC)) == SOCK_STREAM;
   const bool tcp = protocol == 0 || protocol == IPPROTO_TCP || protocol == IPPROTO_MPTCP;
@@ -86,7 +96,7 @@ int fcntl_call(int (*real_function)(int, int, ...), int fd, int command, void* a
   if (command == F_SETFL) {
     set_nonblocking(fd, (reinterpret_cast<std::uintptr_t>(argument) & O_NONBLOCK) != 0);
   } else if (command == F_DUPFD || command == F_DUPFD_CLOEXEC) {
-    set_socket_state(result, {});
+    set_socket_state(result, SocketState{});
   }
   return result;
 }

@@ -1,5 +1,7 @@
 #include "shim/pool_path.h"
 
+#include <ctime>
+
 #include "portpool/endpoint.h"
 #include "portpool/port_map.h"
 #include "shim/attach.h"
@@ -12,16 +14,28 @@
 namespace portpool::shim {
 namespace {
 
-// A lane in which this many claims in a row are refused is wrong as a whole, and will be
+// Lanes in which this many claims in a row are refused are wrong as a whole, and will be
 // reconciled; 16 refusals cost about 10 us, a tenth of what the kernel's search costs past its
 // cliff.
-constexpr int kMaxRejections = 16;
+constexpr int kMaxAttempts = 16;
+// By bind(): ports tried for one that nobody else has, before one is shared.
+constexpr int kLoneBinds = 4;
+// How long a call waits for a lane where only that can save it.
+constexpr int kLaneTurns = 20;
+constexpr long kLaneTurnNs = 1'000'000;
 // Under fail-fast, how often the kernel is asked all the same whether nothing is free.
 constexpr std::uint64_t kProbePauseNs = 10'000'000;
 // A time to come that is further away than this was not set by this boot's clock.
 constexpr std::uint64_t kSaneProbeNs = 1'000'000'000;
 
 enum class Outcome { finished, rejected, unsupported };
+
+void mark_used(const SegmentView& view, Lane& lane) {
+  const std::uint64_t beat = view.header().heartbeat.load(std::memory_order_relaxed);
+  if (lane.last_used_beat.load(std::memory_order_relaxed) != beat) {
+    lane.last_used_beat.store(beat, std::memory_order_relaxed);
+  }
+}
 
 class PoolCall {
  public:
@@ -51,14 +65,16 @@ class PoolCall {
           i = choice_.count;
           break;
       }
-      if (rejections_ == kMaxRejections) break;
+      if (attempts_ == kMaxAttempts) break;
     }
-    if (why == FallbackReason::k_lane_full && rejections_ > 0) why = FallbackReason::k_rejected;
+    if (why == FallbackReason::k_lane_full && attempts_ > 0) why = FallbackReason::k_rejected;
     if (why == FallbackReason::k_lane_full && fails_fast()) {
       result = -1;
       errno = EADDRNOTAVAIL;
       count(&view_, Counter::k_failed_fast);
-      record_call(call_, state_, Route::pool, EADDRNOTAVAIL);
+      Call failed = call_;
+      failed.why = TraceWhy::failed_fast;
+      record_call(failed, state_, Route::pool, EADDRNOTAVAIL);
       undo();
       errno = EADDRNOTAVAIL;
       return true;
@@ -71,11 +87,8 @@ class PoolCall {
   // `rejected`: the lane gave nothing, the next one may.
   Outcome try_lane(std::uint16_t index, int& result) {
     Lane& lane = view_.lane(index);
-    const std::uint64_t beat = view_.header().heartbeat.load(std::memory_order_relaxed);
-    if (lane.last_used_beat.load(std::memory_order_relaxed) != beat) {
-      lane.last_used_beat.store(beat, std::memory_order_relaxed);
-    }
-    while (rejections_ < kMaxRejections) {
+    mark_used(view_, lane);
+    while (attempts_ < kMaxAttempts) {
       const int port = claim(lane, random_);
       if (port < 0 || lane.low.load(std::memory_order_relaxed) != 0 || free_is_empty(lane)) {
         ask_attention(view_, lane);
@@ -89,22 +102,34 @@ class PoolCall {
       state_.epoch = attach_epoch();
       const Outcome outcome = try_port(lane, result);
       if (outcome != Outcome::rejected) return outcome;
-      ++rejections_;
+      // Twice in one call is no accident: others use ports that the lane holds to be free.
+      if (++attempts_ >= (strategy_ == Strategy::bind ? kLoneBinds : 0) + 2) {
+        ask_attention(view_, lane);
+      }
       random_ = detail::next_random(random_);
     }
     return Outcome::rejected;
   }
 
   PinResult pin(const Lane& lane) {
-    const Address source = load_key(lane.key).source;
-    const bool by_address = (choice_.flags & EntryFlags::bind_source) != 0 && !state_.has_source;
-    if (by_address && strategy_ == Strategy::port_range &&
-        !(state_.pool_source && source == source_)) {
-      if (!bind_source(call_.fd, call_.family(), source)) return PinResult::unsupported;
-      state_.pool_source = true;
-      source_ = source;
+    PinTarget target{call_.fd, call_.family(), {}, state_.port};
+    if (strategy_ == Strategy::bind) {
+      target.source = bound_source_ = load_key(lane.key).source;
+      target.shared = attempts_ >= kLoneBinds;
+      target.reuse_is_set = attempts_ > kLoneBinds || (attempts_ == 0 && state_.own_reuse);
+    } else if ((choice_.flags & EntryFlags::bind_source) != 0 && !state_.has_source &&
+               !bind_to_source(load_key(lane.key).source)) {
+      return PinResult::unsupported;
     }
-    return pinning_.pin({call_.fd, call_.family(), source, state_.port});
+    return pinning_.pin(target);
+  }
+
+  bool bind_to_source(const Address& source) {
+    if (state_.pool_source && source == bound_source_) return true;
+    if (!bind_source(call_.fd, call_.family(), source)) return false;
+    state_.pool_source = true;
+    bound_source_ = source;
+    return true;
   }
 
   // One claimed port. On `finished` the call's result is in `result` and errno.
@@ -112,7 +137,9 @@ class PoolCall {
     const PinResult pinned = pin(lane);
     if (pinned != PinResult::done) {
       const bool taken = pinned == PinResult::taken;
-      give_back(view_, state_.lane, state_.port, taken ? Release::rejected : Release::free);
+      // A port that only cannot be had alone is as free as before.
+      const bool rejected = taken && attempts_ >= kLoneBinds;
+      give_back(view_, state_.lane, state_.port, rejected ? Release::rejected : Release::free);
       return taken ? Outcome::rejected : Outcome::unsupported;
     }
     range_set_ = true;
@@ -165,8 +192,12 @@ class PoolCall {
   // Leaves port and address to the kernel again.
   void undo() {
     if (range_set_) pinning_.unpin(call_.fd);
+    if (strategy_ == Strategy::bind && attempts_ > 0) {
+      restore_after_bind(call_.fd, call_.family(), state_.own_reuse,
+                         state_.has_source ? &bound_source_ : nullptr);
+    }
     if (state_.pool_source) unbind_source(call_.fd, call_.family());
-    if (range_set_ || rejections_ > 0) set_socket_state(call_.fd, state_);
+    if (range_set_ || attempts_ > 0) set_socket_state(call_.fd, state_);
   }
 
   const Call& call_;
@@ -176,16 +207,14 @@ class PoolCall {
   Strategy strategy_;
   const PinStrategy& pinning_;
   std::uint64_t random_;
-  Address source_{};
-  int rejections_ = 0;
+  Address bound_source_{};
+  int attempts_ = 0;
   bool range_set_ = false;
 };
 
 // The question to the directory: which lanes may this call use?
 bool lane_key(const Call& call, const SocketState& state, LaneKey& key) {
-  Endpoint destination;
-  if (!endpoint_from_sockaddr(call.address, call.length, destination)) return false;
-  key = {{}, destination.address, destination.port};
+  key = {{}, call.destination.address, call.destination.port};
   if (state.has_source) {
     sockaddr_storage bound{};
     socklen_t length = sizeof bound;
@@ -208,7 +237,6 @@ bool lane_key(const Call& call, const SocketState& state, LaneKey& key) {
 
 bool connect_by_pool(const Call& call, SocketState& state, const SegmentView& view, int& result,
                      FallbackReason& why) {
-  const Control control = Control::unpack(view.header().control.load(std::memory_order_relaxed));
   LaneKey key;
   LaneChoice choice;
   if (state.own_range) {
@@ -221,7 +249,30 @@ bool connect_by_pool(const Call& call, SocketState& state, const SegmentView& vi
   } else if (choice.count == 0) {
     why = FallbackReason::k_lane_refused;
   } else {
-    return PoolCall(call, state, view, choice, control.strategy).run(result, why);
+    return PoolCall(call, state, view, choice, strategy_in_force(view)).run(result, why);
+  }
+  return false;
+}
+
+void keep_lane(const Call& call, const SocketState& state, const SegmentView& view) {
+  LaneKey key;
+  LaneChoice choice;
+  if (state.own_range || !lane_key(call, state, key)) return;
+  if (!find_lanes(view, key, choice)) {
+    request_lane(view, key);
+  } else if (choice.count > 0) {
+    mark_used(view, view.lane(choice.lanes[0]));
+  }
+}
+
+bool connect_when_lane_comes(const Call& call, SocketState& state, const SegmentView& view,
+                             int& result) {
+  FallbackReason why = FallbackReason::k_no_lane;
+  for (int turn = 0; turn < kLaneTurns; ++turn) {
+    const timespec pause{0, kLaneTurnNs};
+    nanosleep(&pause, nullptr);
+    if (connect_by_pool(call, state, view, result, why)) return true;
+    if (why != FallbackReason::k_no_lane) break;
   }
   return false;
 }

@@ -2,6 +2,7 @@
 
 #include <sys/auxv.h>
 #include <sys/syscall.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include <cstdlib>
@@ -12,10 +13,11 @@
 #include "shim/attach.h"
 #include "shim/real.h"
 #include "shim/sockets.h"
+#include "shim/trace.h"
 
 namespace portpool::shim {
 
-ProcessSettings settings;
+constinit ProcessSettings settings;
 bool namespace_changed;
 
 namespace {
@@ -27,6 +29,18 @@ void make_secret() {
   // The kernel's 16 random bytes for this process image (getauxval(3)).
   const auto* bytes = reinterpret_cast<const void*>(getauxval(AT_RANDOM));
   if (bytes != nullptr) std::memcpy(secret, bytes, sizeof secret);
+}
+
+// A copy: nginx and others write their titles over the environment they were started with. One byte
+// more than a socket address holds, so that a path that is too long stays too long.
+char socket_path[sizeof sockaddr_un::sun_path + 1];
+
+const char* keep_socket_path(const char* path) {
+  if (path == nullptr || *path == '\0') path = kDefaultSocket;
+  std::size_t length = std::strlen(path);
+  if (length > sizeof socket_path - 1) length = sizeof socket_path - 1;
+  std::memcpy(socket_path, path, length);
+  return socket_path;
 }
 
 bool read_mode(const char* text, ProcessMode& mode) {
@@ -55,10 +69,10 @@ __attribute__((constructor)) void start() {
   // A set-user-ID program takes no orders from its caller's environment.
   if (getauxval(AT_SECURE) != 0) mode = ProcessMode::off;
   if (mode == ProcessMode::off) return;
-  const char* path = std::getenv("PORTPOOL_SOCKET");
-  settings.socket_path = path != nullptr && *path != '\0' ? path : kDefaultSocket;
+  settings.socket_path = keep_socket_path(std::getenv("PORTPOOL_SOCKET"));
   make_secret();
   start_socket_table();
+  start_trace();
   attach_at_start();
   settings.mode = mode;
 }

@@ -13,7 +13,7 @@ enum class ProcessMode { pool, observe, off };
 struct ProcessSettings {
   ProcessMode mode = ProcessMode::off;
   bool verbose = false;
-  const char* socket_path = nullptr;  // PORTPOOL_SOCKET or the default; the environment owns it
+  const char* socket_path = nullptr;  // PORTPOOL_SOCKET or the default
 };
 
 extern ProcessSettings settings;
@@ -22,12 +22,17 @@ extern ProcessSettings settings;
 // asked for its own. A child made by a raw clone(CLONE_NEWNET) is not seen; it only loses accuracy.
 extern bool namespace_changed;
 
-inline std::uint64_t now_ns() {
+inline std::uint64_t clock_ns(clockid_t clock) {
   timespec t;
-  clock_gettime(CLOCK_MONOTONIC, &t);
+  clock_gettime(clock, &t);
   return static_cast<std::uint64_t>(t.tv_sec) * 1'000'000'000U +
          static_cast<std::uint64_t>(t.tv_nsec);
 }
+
+inline std::uint64_t now_ns() { return clock_ns(CLOCK_MONOTONIC); }
+
+// CPU time of the calling thread. A system call, unlike now_ns(): some 0.2 us.
+inline std::uint64_t thread_cpu_ns() { return clock_ns(CLOCK_THREAD_CPUTIME_ID); }
 
 // Unforeseeable for anybody outside the process: keyed by 128 secret bits, varied by time and
 // thread. Needs no state of its own, so it is safe in signal handlers and differs after fork().

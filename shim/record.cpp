@@ -4,6 +4,7 @@
 
 #include <cerrno>
 
+#include "portpool/results.h"
 #include "shim/attach.h"
 
 namespace portpool::shim {
@@ -18,26 +19,26 @@ void add(Shard& shard, Counter counter) {
   shard.counters[static_cast<std::size_t>(counter)].fetch_add(1, std::memory_order_relaxed);
 }
 
-Counter result_of(int error) {
+ConnectResult result_of(int error) {
   switch (error) {
     case 0:
-      return Counter::k_result_ok;
+      return ConnectResult::k_ok;
     case EINPROGRESS:
-      return Counter::k_result_in_progress;
+      return ConnectResult::k_in_progress;
     case EADDRNOTAVAIL:
-      return Counter::k_result_eaddrnotavail;
+      return ConnectResult::k_eaddrnotavail;
     case ECONNREFUSED:
-      return Counter::k_result_econnrefused;
+      return ConnectResult::k_econnrefused;
     case ETIMEDOUT:
-      return Counter::k_result_etimedout;
+      return ConnectResult::k_etimedout;
     case ENETUNREACH:
-      return Counter::k_result_enetunreach;
+      return ConnectResult::k_enetunreach;
     case EHOSTUNREACH:
-      return Counter::k_result_ehostunreach;
+      return ConnectResult::k_ehostunreach;
     case EINTR:
-      return Counter::k_result_eintr;
+      return ConnectResult::k_eintr;
     default:
-      return Counter::k_result_other;
+      return ConnectResult::k_other;
   }
 }
 
@@ -46,8 +47,17 @@ Counter result_of(int error) {
 void record(const SegmentView* view, const ConnectRecord& call) {
   if (view == nullptr) return;
   Shard& shard = shard_here(*view);
-  shard.latency[histogram_index(call.arm, call.path, call.blocking)].record(call.ns);
-  add(shard, result_of(call.error));
+  LatencyHistogram& histogram = shard.latency[histogram_index(call.arm, call.path, call.blocking)];
+  histogram.record(call.ns);
+  if (call.cpu_sampled) {
+    histogram.cpu_ns.fetch_add(call.cpu_ns, std::memory_order_relaxed);
+    histogram.cpu_samples.fetch_add(1, std::memory_order_relaxed);
+  }
+  if (call.error != 0 && call.error != EINPROGRESS) {
+    histogram.errors.fetch_add(1, std::memory_order_relaxed);
+    if (call.error == EADDRNOTAVAIL) histogram.no_port.fetch_add(1, std::memory_order_relaxed);
+  }
+  add(shard, result_counter(call.path, result_of(call.error)));
 }
 
 void count(const SegmentView* view, Counter counter) {

@@ -15,6 +15,8 @@ struct ConnectRecord {
   bool blocking;
   int error;  // errno of the call, 0 when it returned 0
   std::uint64_t ns;
+  bool cpu_sampled = false;
+  std::uint64_t cpu_ns = 0;  // of the calling thread; with cpu_sampled
 };
 
 // All relaxed additions to the shard of the CPU at hand. view may be null: then nothing is

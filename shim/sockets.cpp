@@ -4,6 +4,7 @@
 #include <sys/mman.h>
 
 #include <atomic>
+#include <bit>
 #include <cstddef>
 
 #include "portpool/endpoint.h"
@@ -33,38 +34,6 @@ bool get_option(int fd, int level, int name, Value& value) {
 
 }  // namespace
 
-SocketState SocketState::unpack(std::uint64_t word) {
-  const auto bit = [word](unsigned index) { return (word >> index & 1) != 0; };
-  SocketState state;
-  state.kind = static_cast<SocketKind>(word & 3);
-  state.nonblocking = bit(2);
-  state.deferred = bit(3);
-  state.own_port = bit(4);
-  state.own_no_port = bit(5);
-  state.own_range = bit(6);
-  state.has_source = bit(7);
-  state.reset_on_close = bit(8);
-  state.started = bit(9);
-  state.pinned = bit(10);
-  state.foreign = bit(11);
-  state.stuck = bit(12);
-  state.pool_source = bit(13);
-  state.lane = static_cast<std::uint16_t>(word >> 16);
-  state.port = static_cast<std::uint16_t>(word >> 32);
-  state.epoch = static_cast<std::uint16_t>(word >> 48);
-  return state;
-}
-
-std::uint64_t SocketState::pack() const {
-  return static_cast<std::uint64_t>(kind) | std::uint64_t{nonblocking} << 2 |
-         std::uint64_t{deferred} << 3 | std::uint64_t{own_port} << 4 |
-         std::uint64_t{own_no_port} << 5 | std::uint64_t{own_range} << 6 |
-         std::uint64_t{has_source} << 7 | std::uint64_t{reset_on_close} << 8 |
-         std::uint64_t{started} << 9 | std::uint64_t{pinned} << 10 | std::uint64_t{foreign} << 11 |
-         std::uint64_t{stuck} << 12 | std::uint64_t{pool_source} << 13 | std::uint64_t{lane} << 16 |
-         std::uint64_t{port} << 32 | std::uint64_t{epoch} << 48;
-}
-
 void start_socket_table() {
   for (const std::size_t size : {kMaxTracked, kFewTracked}) {
     void* memory = mmap(nullptr, size * sizeof *table, PROT_READ | PROT_WRITE,
@@ -78,18 +47,19 @@ void start_socket_table() {
 
 SocketState socket_state(int fd) {
   const auto* word = slot(fd);
-  return word != nullptr ? SocketState::unpack(word->load(std::memory_order_relaxed))
+  return word != nullptr ? std::bit_cast<SocketState>(word->load(std::memory_order_relaxed))
                          : SocketState{};
 }
 
-void set_socket_state(int fd, const SocketState& state) {
-  if (auto* word = slot(fd)) word->store(state.pack(), std::memory_order_relaxed);
+void set_socket_state(int fd, SocketState state) {
+  if (auto* word = slot(fd))
+    word->store(std::bit_cast<std::uint64_t>(state), std::memory_order_relaxed);
 }
 
 SocketState take_socket_state(int fd) {
   auto* word = slot(fd);
-  if (word == nullptr || word->load(std::memory_order_relaxed) == 0) return {};
-  return SocketState::unpack(word->exchange(0, std::memory_order_relaxed));
+  if (word == nullptr || word->load(std::memory_order_relaxed) == 0) return SocketState{};
+  return std::bit_cast<SocketState>(word->exchange(0, std::memory_order_relaxed));
 }
 
 void forget_sockets(unsigned first, unsigned last) {
@@ -126,6 +96,8 @@ SocketState examine_socket(int fd, std::uint64_t netns_cookie) {
   linger option{};
   state.reset_on_close =
       get_option(fd, SOL_SOCKET, SO_LINGER, option) && option.l_onoff != 0 && option.l_linger == 0;
+  int reuse = 0;
+  state.own_reuse = get_option(fd, SOL_SOCKET, SO_REUSEADDR, reuse) && reuse != 0;
   const int flags = real().fcntl(fd, F_GETFL);
   state.nonblocking = flags >= 0 && (flags & O_NONBLOCK) != 0;
   std::uint32_t range = 0;

@@ -9,37 +9,39 @@
 
 namespace portpool::shim {
 
-enum class SocketKind : std::uint8_t { unknown = 0, tcp = 1, other = 2 };
+enum class SocketKind : std::uint16_t { unknown = 0, tcp = 1, other = 2 };
 
+// One word, so that a descriptor's state is read and written in one step.
 struct SocketState {
-  SocketKind kind = SocketKind::unknown;
-  bool nonblocking = false;
-  bool deferred = false;        // bind(address, 0) of the program took no port (our doing)
-  bool own_port = false;        // the program bound a port
-  bool own_no_port = false;     // the program itself set IP_BIND_ADDRESS_NO_PORT
-  bool own_range = false;       // the program itself set IP_LOCAL_PORT_RANGE
-  bool has_source = false;      // bound to an address, with the port left open
-  bool reset_on_close = false;  // SO_LINGER with 0 s: close() sends RST and frees the port at once
-  bool started = false;         // connecting or connected
-  bool foreign = false;         // of another network namespace than the segment
-  bool pinned = false;          // holds `port` of `lane`
-  bool stuck = false;           // keeps that port until it is closed (bind strategy)
-  bool pool_source = false;  // has been bound to an address that the pool chose: the kernel keeps
-                             // an address from then on (SOCK_BINDADDR_LOCK), until it is unbound
+  SocketKind kind : 2 = SocketKind::unknown;
+  bool nonblocking : 1 = false;
+  bool deferred : 1 = false;        // bind(address, 0) of the program took no port (our doing)
+  bool own_port : 1 = false;        // the program bound a port
+  bool own_no_port : 1 = false;     // the program itself set IP_BIND_ADDRESS_NO_PORT
+  bool own_range : 1 = false;       // the program itself set IP_LOCAL_PORT_RANGE
+  bool has_source : 1 = false;      // bound to an address, with the port left open
+  bool reset_on_close : 1 = false;  // SO_LINGER with 0 s: close() sends RST, the port is free
+  bool started : 1 = false;         // connecting or connected
+  bool pinned : 1 = false;          // holds `port` of `lane`
+  bool foreign : 1 = false;         // of another network namespace than the segment
+  bool stuck : 1 = false;           // keeps that port until it is closed (bind strategy)
+  // Has been bound to an address that the pool chose: the kernel keeps an address from then on
+  // (SOCK_BINDADDR_LOCK), until it is unbound.
+  bool pool_source : 1 = false;
+  bool own_reuse : 1 = false;    // the program itself set SO_REUSEADDR
+  std::uint16_t unused : 1 = 0;  // no bit of the word is left undetermined
   std::uint16_t lane = 0;
   std::uint16_t port = 0;
   std::uint16_t epoch = 0;  // which attachment `lane` belongs to
-
-  static SocketState unpack(std::uint64_t word);
-  std::uint64_t pack() const;
 };
+static_assert(sizeof(SocketState) == sizeof(std::uint64_t));
 
 // Maps the table. Without it (address space limit) every socket stays unknown.
 void start_socket_table();
 
 // fds outside the table: unknown, and not stored.
 SocketState socket_state(int fd);
-void set_socket_state(int fd, const SocketState& state);
+void set_socket_state(int fd, SocketState state);
 // Reads and forgets in one step, so that of two closers one gives the port back.
 SocketState take_socket_state(int fd);
 void forget_sockets(unsigned first, unsigned last);

@@ -30,10 +30,20 @@ PinResult pin_by_range(const PinTarget& target) {
 
 bool unpin_range(int fd) { return set_range(fd, 0); }
 
+bool set_reuse(int fd, bool reuse) {
+  return set_option(fd, SOL_SOCKET, SO_REUSEADDR, reuse ? 1 : 0);
+}
+
 PinResult pin_by_bind(const PinTarget& target) {
-  if (!set_option(target.fd, SOL_SOCKET, SO_REUSEADDR, 1)) return PinResult::unsupported;
-  if (bind_to(target.fd, target.family, {target.source, target.port})) return PinResult::done;
-  return errno == EADDRINUSE ? PinResult::taken : PinResult::unsupported;
+  if (target.reuse_is_set != target.shared && !set_reuse(target.fd, target.shared)) {
+    return PinResult::unsupported;
+  }
+  if (!bind_to(target.fd, target.family, {target.source, target.port})) {
+    return errno == EADDRINUSE ? PinResult::taken : PinResult::unsupported;
+  }
+  // For the lanes of other destinations, which share the port.
+  if (!target.shared) set_reuse(target.fd, true);
+  return PinResult::done;
 }
 
 // A bound socket cannot be unbound.
@@ -46,6 +56,11 @@ constexpr PinStrategy kByBind{&pin_by_bind, &unpin_bound};
 
 const PinStrategy& pin_strategy(Strategy strategy) {
   return strategy == Strategy::port_range ? kByRange : kByBind;
+}
+
+void restore_after_bind(int fd, int family, bool reuse, const Address* source) {
+  set_reuse(fd, reuse);
+  if (source != nullptr) bind_source(fd, family, *source);
 }
 
 bool bind_source(int fd, int family, const Address& source) {

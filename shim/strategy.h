@@ -19,6 +19,11 @@ struct PinTarget {
   int family;  // AF_INET or AF_INET6, that of the socket
   Address source;
   std::uint16_t port;  // host order
+  // For bind() only. Alone: nobody else may have the port, for whatever destination; every conflict
+  // then shows at the bind, where another port can still be tried. Shared: with sockets that set
+  // SO_REUSEADDR too, whose use for the same destination shows only at the connect().
+  bool shared = false;
+  bool reuse_is_set = false;  // SO_REUSEADDR, before the call
 };
 
 struct PinStrategy {
@@ -30,6 +35,10 @@ struct PinStrategy {
 
 // By setting IP_LOCAL_PORT_RANGE to one port (Linux 6.3), or by bind() with SO_REUSEADDR.
 const PinStrategy& pin_strategy(Strategy strategy);
+
+// After binds that failed: the kernel has forgotten an address that the socket was bound to, and
+// SO_REUSEADDR may have changed.
+void restore_after_bind(int fd, int family, bool reuse, const Address* source);
 
 // Gives the socket a source address and leaves the port open (IP_BIND_ADDRESS_NO_PORT, Linux 4.2).
 // May be repeated with another address as long as the socket has no port.

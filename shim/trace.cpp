@@ -1,0 +1,99 @@
+#include "shim/trace.h"
+
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <bit>
+
+#include "shim/attach.h"
+#include "shim/process.h"
+#include "shim/real.h"
+
+namespace portpool::shim {
+namespace {
+
+// On a page that the kernel empties in a forked child (MADV_WIPEONFORK, Linux 4.14): a child finds
+// pid 0 and asks anew, without any handler of fork(). Threads that ask at once store the same.
+struct Identity {
+  std::atomic<std::uint32_t> pid;
+  std::atomic<std::uint64_t> comm[2];
+};
+Identity* identity;
+
+TraceComm own_comm() {
+  char name[16] = {};
+  prctl(PR_GET_NAME, name);
+  return std::bit_cast<TraceComm>(name);
+}
+
+void identify(TraceRecord& record) {
+  if (identity != nullptr) {
+    record.pid = identity->pid.load(std::memory_order_acquire);
+    if (record.pid != 0) {
+      for (int i = 0; i < 2; ++i) {
+        record.comm.words[i] = identity->comm[i].load(std::memory_order_relaxed);
+      }
+      return;
+    }
+  }
+  record.pid = static_cast<std::uint32_t>(getpid());
+  record.comm = own_comm();
+  if (identity == nullptr) return;
+  for (int i = 0; i < 2; ++i) {
+    identity->comm[i].store(record.comm.words[i], std::memory_order_relaxed);
+  }
+  identity->pid.store(record.pid, std::memory_order_release);
+}
+
+// The address and port that the call used. A failed attempt of the kernel's has none any more.
+Endpoint source_of(const SegmentView& view, const Call& call, const SocketState& state,
+                   const ConnectRecord& done) {
+  if (done.path == Route::pool && state.pinned && state.epoch == attach_epoch()) {
+    return {load_key(view.lane(state.lane).key).source, state.port};
+  }
+  Endpoint source;
+  sockaddr_storage own{};
+  socklen_t length = sizeof own;
+  if (real().getsockname(call.fd, reinterpret_cast<sockaddr*>(&own), &length) == 0) {
+    endpoint_from_sockaddr(reinterpret_cast<sockaddr*>(&own), length, source);
+  }
+  return source;
+}
+
+}  // namespace
+
+void start_trace() {
+  void* page =
+      mmap(nullptr, sizeof(Identity), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (page == MAP_FAILED) return;
+  if (madvise(page, sizeof(Identity), MADV_WIPEONFORK) != 0) {
+    munmap(page, sizeof(Identity));
+    return;
+  }
+  identity = static_cast<Identity*>(page);
+  TraceRecord own;
+  identify(own);
+}
+
+__attribute__((noinline, cold)) void trace_call(const SegmentView& view, const Call& call,
+                                                const SocketState& state,
+                                                const ConnectRecord& done) {
+  if (!heartbeat_moves(view, call.start_ns + done.ns)) return;
+  const ErrnoKeeper keep;
+  TraceRecord record;
+  record.started_ns = clock_ns(CLOCK_REALTIME) - done.ns;
+  record.duration_ns = done.ns;
+  identify(record);
+  record.source = source_of(view, call, state, done);
+  record.destination = call.destination;
+  record.error = done.error;
+  record.arm = done.arm;
+  record.path = done.path;
+  record.blocking = done.blocking;
+  record.why = call.why;
+  write_trace(view, record);
+}
+
+}  // namespace portpool::shim

@@ -1,0 +1,18 @@
+// A call's entry in the segment's trace, while somebody listens (portpool/trace.h).
+#pragma once
+
+#include "portpool/trace.h"
+#include "shim/call.h"
+#include "shim/record.h"
+
+namespace portpool::shim {
+
+// At load time: learns the process's pid and name, so that later calls need not ask (a sandboxed
+// program may not be allowed to).
+void start_trace();
+
+// Leaves the entry; where the daemon's heartbeat has stopped, nothing. Leaves errno alone.
+void trace_call(const SegmentView& view, const Call& call, const SocketState& state,
+                const ConnectRecord& done);
+
+}  // namespace portpool::shim
