@@ -116,7 +116,7 @@ void LaneTable::retire(std::size_t position) {
 
 bool LaneTable::publish(const LaneKey& question, const std::vector<const LaneRecord*>& lanes,
                         std::uint32_t flags) {
-  const auto start = static_cast<std::uint32_t>(hash_of(question) % view_.directory_size());
+  const std::uint32_t start = view_.directory_start(hash_of(question));
   std::optional<std::uint32_t> place;
   for (std::uint32_t probe = 0; probe < kDirectoryProbes; ++probe) {
     const std::uint32_t i = (start + probe) % view_.directory_size();

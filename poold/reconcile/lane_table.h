@@ -16,10 +16,6 @@
 
 namespace portpool {
 
-struct KeyHash {
-  std::size_t operator()(const LaneKey& key) const { return hash_of(key); }
-};
-
 using PortBits = std::uint64_t[kPortWords];
 
 // What poold remembers of a lane from one reconcile to the next. Never read back from the segment.
@@ -28,8 +24,9 @@ struct LaneRecord {
   std::uint32_t index = 0;
   std::uint32_t pool = 0;
   kernel::PortRange range;
-  PortBits suspect = {};   // in no map and not in the kernel's table, seen once
-  PortBits rejected = {};  // already in the rejected map at the last sweep of it
+  std::uint64_t rejections = 0;  // the lane's counter at the last pass
+  PortBits suspect = {};         // in no map and not in the kernel's table, seen once
+  PortBits rejected = {};        // already in the rejected map at the last sweep of it
 };
 
 class LaneTable {

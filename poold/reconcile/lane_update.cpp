@@ -174,6 +174,20 @@ void keep_ages_apart(Lane& lane, const kernel::PortRange& range) {
   }
 }
 
+// The ports of the sets that `bits_of` gives for each word of the range, at most `limit`.
+template <class BitsOf>
+std::vector<std::uint16_t> ports_in(const kernel::PortRange& range, std::size_t limit,
+                                    BitsOf bits_of) {
+  std::vector<std::uint16_t> ports;
+  for (std::size_t w = range.low / 64U; w <= range.high / 64U && ports.size() < limit; ++w) {
+    for (std::uint64_t bits = bits_of(w); bits != 0 && ports.size() < limit; bits &= bits - 1) {
+      ports.push_back(
+          static_cast<std::uint16_t>(w * 64 + static_cast<unsigned>(std::countr_zero(bits))));
+    }
+  }
+  return ports;
+}
+
 }  // namespace
 
 void fill_lane(Lane& lane, const LaneRecord& record, const LaneTruth& truth,
@@ -249,15 +263,17 @@ void drop_outside(Lane& lane, const kernel::PortRange& range) {
 
 std::vector<std::uint16_t> quarantined_ports(Lane& lane, const kernel::PortRange& range,
                                              std::size_t limit) {
-  std::vector<std::uint16_t> ports;
-  for (std::size_t w = range.low / 64U; w <= range.high / 64U && ports.size() < limit; ++w) {
-    for (std::uint64_t bits = load(lane, kQuarantine, w); bits != 0 && ports.size() < limit;
-         bits &= bits - 1) {
-      ports.push_back(
-          static_cast<std::uint16_t>(w * 64 + static_cast<unsigned>(std::countr_zero(bits))));
-    }
-  }
-  return ports;
+  return ports_in(range, limit, [&](std::size_t w) { return load(lane, kQuarantine, w); });
+}
+
+std::vector<std::uint16_t> contradicted_ports(Lane& lane, const LaneTruth& truth,
+                                              std::size_t limit) {
+  return ports_in(truth.range, limit, [&](std::size_t w) {
+    std::uint64_t claimable = 0;
+    if (truth.used[w] == 0) return claimable;
+    for (std::size_t map = 0; map < kQuarantine; ++map) claimable |= load(lane, map, w);
+    return claimable & truth.used[w];
+  });
 }
 
 void sweep_rejected(Lane& lane, LaneRecord& record) {
@@ -269,7 +285,7 @@ void sweep_rejected(Lane& lane, LaneRecord& record) {
   }
 }
 
-LaneCounts count_lane(Lane& lane) {
+LaneCounts count_lane(Lane& lane, CountFrom from) {
   const std::uint32_t range = lane.ports.load(std::memory_order_relaxed);
   const kernel::PortRange ports{static_cast<std::uint16_t>(range),
                                 static_cast<std::uint16_t>(range >> 16)};
@@ -278,9 +294,14 @@ LaneCounts count_lane(Lane& lane) {
   counts.capacity = std::uint32_t{ports.high} - ports.low + 1;
   std::uint32_t mapped = 0;
   for (std::size_t map = 0; map < kPortMaps; ++map) {
+    const bool unmarked = lane.top[map].load(std::memory_order_relaxed) == 0;
+    if (from == CountFrom::marked_maps && unmarked) continue;
     std::uint32_t count = 0;
     for (std::size_t w = ports.low / 64U; w <= ports.high / 64U; ++w) {
-      count += static_cast<std::uint32_t>(std::popcount(load(lane, map, w) & range_bits(ports, w)));
+      // Most maps are empty, and counting bits takes longer than looking for any.
+      if (const std::uint64_t bits = load(lane, map, w); bits != 0) {
+        count += static_cast<std::uint32_t>(std::popcount(bits & range_bits(ports, w)));
+      }
     }
     mapped += count;
     if (map == kBlocked) {

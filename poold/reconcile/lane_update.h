@@ -36,6 +36,11 @@ LaneChanges update_lane(Lane& lane, LaneRecord& record, const LaneTruth& truth,
 LaneChanges update_ports(Lane& lane, LaneRecord& record, const LaneTruth& truth,
                          const BlockedPorts& blocked, const PortBits& only);
 
+// Ports that a client may claim although the dump saw them in use, at most `limit` (any of them):
+// others have taken them, or a client had them for a moment while the dump went on.
+std::vector<std::uint16_t> contradicted_ports(Lane& lane, const LaneTruth& truth,
+                                              std::size_t limit);
+
 // Frees what has been in the rejected map for a whole sweep; call every second or so.
 void sweep_rejected(Lane& lane, LaneRecord& record);
 
@@ -47,7 +52,12 @@ struct LaneCounts {
   std::uint32_t quarantined = 0;  // rejected ones included
   std::uint32_t blocked = 0;
 };
-LaneCounts count_lane(Lane& lane);
+
+// Most maps of a lane are empty, and their upper levels say so: looking at the others alone is half
+// the work. It may miss a map for an instant, or until the next pass when a client has died between
+// two steps; good enough to be shown, not to be acted upon.
+enum class CountFrom { every_map, marked_maps };
+LaneCounts count_lane(Lane& lane, CountFrom from = CountFrom::every_map);
 
 // The ports in the lane's quarantine, at most `limit` (any of them).
 std::vector<std::uint16_t> quarantined_ports(Lane& lane, const kernel::PortRange& range,

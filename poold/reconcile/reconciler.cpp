@@ -19,14 +19,15 @@ using std::chrono::milliseconds;
 using std::chrono::nanoseconds;
 using std::chrono::steady_clock;
 
-// A pass may use one part in this many of a core.
+// A pass may use one part in this many of a core; the smaller share while all lanes have plenty.
 constexpr int kMaxShare = 40;
+constexpr int kCalmShare = 250;
 constexpr nanoseconds kShortestPause = milliseconds(50);
 // Without changes, and for as long as a pass costs less than its share of this.
 constexpr nanoseconds kQuietPause = milliseconds(1000);
 constexpr milliseconds kRejectedPause{1000};
 // Lists of bound sockets cost milliseconds even when empty: their share is one in this many.
-constexpr int kBlockedShare = 200;
+constexpr int kBlockedShare = 400;
 constexpr nanoseconds kShortestBlockedPause = milliseconds(500);
 // Up to this many destination ports are asked for one by one; with more, the whole table is read.
 constexpr std::size_t kFewPorts = 4;
@@ -34,11 +35,14 @@ constexpr int kDumpTries = 3;
 // Lanes that nobody uses are looked at in one pass of this many.
 constexpr std::uint64_t kIdleTurn = 10;
 // Up to this many ports in doubt are looked up one by one (some 2 us each).
-constexpr std::size_t kFewDoubts = 256;
+constexpr std::size_t kFewDoubts = 2048;
+// So many refused claims since the last pass mean that a lane is wrong as a whole.
+constexpr std::uint64_t kManyRejections = 8;
 constexpr nanoseconds kShortestAttentionPause = milliseconds(2);
 constexpr int kAttentionShare = 20;
 constexpr std::size_t kRoutesPerTurn = 32;
 constexpr std::uint64_t kRecordsPerBeat = 16384;
+constexpr std::uint64_t kLanesPerBeat = 64;
 
 nanoseconds cpu_time() {
   timespec t{};
@@ -274,13 +278,43 @@ void Reconciler::warn_rarely(const Endpoint& destination) {
 }
 
 // Tells clients how the lane stands: `low`, they ask for attention; `full`, fail-fast may refuse.
-void Reconciler::note_supply(const LaneRecord& record) {
+bool Reconciler::note_supply(const LaneRecord& record) {
   Lane& lane = lanes_.lane(record);
   const LaneCounts counts = count_lane(lane);
   const std::uint32_t first_choice = counts.free - counts.reusable;
   lane.low.store(first_choice < std::clamp(counts.capacity / 16, 1U, 1024U) ? 1 : 0,
                  std::memory_order_relaxed);
   lane.full.store(counts.free == 0 ? 1 : 0, std::memory_order_relaxed);
+  return first_choice > counts.capacity / 4;
+}
+
+void Reconciler::ask_for(const LaneRecord& record, std::uint16_t port) {
+  const Endpoint destination{record.key.destination, record.key.destination_port};
+  if (const auto socket = sock_diag_.find({record.key.source, port}, destination)) {
+    truth_.add(*socket);
+  }
+}
+
+// A dump takes long enough for a client to take a port and to give it back. Withdrawn for that, the
+// port would be missing until two more passes have not seen it: where few ports are left, it
+// counts.
+void Reconciler::look_again(const std::vector<LaneRecord*>& records) {
+  std::size_t left = kFewDoubts;
+  for (const LaneRecord* record : records) {
+    const auto ports =
+        contradicted_ports(lanes_.lane(*record), *truth_.find(record->key), left + 1);
+    if (ports.size() > left) continue;
+    left -= ports.size();
+    try {
+      for (const std::uint16_t port : ports) {
+        truth_.forget(record->key, port);
+        ask_for(*record, port);
+      }
+    } catch (const std::system_error& error) {
+      spdlog::warn("lane {}: {}", text_of(record->key), error.what());
+      return;
+    }
+  }
 }
 
 bool Reconciler::check_port_by_port(LaneRecord& record) {
@@ -290,15 +324,18 @@ bool Reconciler::check_port_by_port(LaneRecord& record) {
   truth_.begin(reuse_);
   truth_.expect(record, lane);
   PortBits asked = {};
-  const Endpoint destination{record.key.destination, record.key.destination_port};
   for (const std::uint16_t port : doubts) {
-    if (const auto socket = sock_diag_.find({record.key.source, port}, destination)) {
-      truth_.add(*socket);
-    }
+    ask_for(record, port);
     asked[port / 64] |= std::uint64_t{1} << (port % 64);
   }
   update_ports(lane, record, *truth_.find(record.key), blocked_, asked);
   return true;
+}
+
+// Others took ports since the last pass: which ones, only a pass can tell.
+bool Reconciler::is_out_of_date(const LaneRecord& record) const {
+  return lanes_.lane(record).rejections.load(std::memory_order_relaxed) - record.rejections >=
+         kManyRejections;
 }
 
 nanoseconds Reconciler::serve_attention() {
@@ -308,8 +345,11 @@ nanoseconds Reconciler::serve_attention() {
     if (lane.attention.load(std::memory_order_relaxed) == 0) continue;
     lane.attention.store(0, std::memory_order_release);
     try {
-      // With many ports in doubt the next pass is the cheaper way, and due soon: the lane changes.
-      if (!check_port_by_port(*record)) quiet_passes_ = 0;
+      // With many ports in doubt the next pass is the cheaper way.
+      if (is_out_of_date(*record) || !check_port_by_port(*record)) {
+        quiet_passes_ = 0;
+        plenty_ = false;
+      }
     } catch (const std::system_error& error) {
       spdlog::warn("lane {}: {}", text_of(record->key), error.what());
     }
@@ -318,7 +358,7 @@ nanoseconds Reconciler::serve_attention() {
   return std::max((cpu_time() - before) * kAttentionShare, kShortestAttentionPause);
 }
 
-nanoseconds Reconciler::pass() {
+void Reconciler::pass() {
   const nanoseconds cpu_before = cpu_time();
   const auto now = steady_clock::now();
   const bool idle_too = passes_++ % kIdleTurn == 0;
@@ -327,14 +367,19 @@ nanoseconds Reconciler::pass() {
     if (idle_too || !lanes_.is_idle(*record)) records.push_back(record.get());
   }
   std::uint32_t changes = 0;
+  bool plenty = true;
+  std::uint64_t updated = 0;
   if (!records.empty()) {
     truth_.begin(reuse_);
     for (const LaneRecord* record : records) truth_.expect(*record, lanes_.lane(*record));
     if (dump_for(records)) {
+      look_again(records);
       for (LaneRecord* record : records) {
         changes +=
             update_lane(lanes_.lane(*record), *record, *truth_.find(record->key), blocked_).total();
-        note_supply(*record);
+        plenty &= note_supply(*record);
+        record->rejections = lanes_.lane(*record).rejections.load(std::memory_order_relaxed);
+        if (++updated % kLanesPerBeat == 0) keep_alive_();
       }
     }
     if (now - rejected_swept_ >= kRejectedPause) {
@@ -351,8 +396,16 @@ nanoseconds Reconciler::pass() {
   header.reconcile_cpu_ns.fetch_add(static_cast<std::uint64_t>(cpu.count()),
                                     std::memory_order_relaxed);
   quiet_passes_ = changes == 0 ? quiet_passes_ + 1 : 0;
+  plenty_ = plenty;
+  pass_cost_ = cpu;
+  pass_ended_ = steady_clock::now();
+}
+
+nanoseconds Reconciler::until_pass() const {
   const nanoseconds by_need = kShortestPause * (1 + std::min(quiet_passes_, 99U));
-  return std::max(cpu * kMaxShare, std::min(by_need, kQuietPause));
+  const nanoseconds by_cost = pass_cost_ * (plenty_ ? kCalmShare : kMaxShare);
+  const auto due = pass_ended_ + std::max(by_cost, std::min(by_need, kQuietPause));
+  return std::max(due - steady_clock::now(), nanoseconds(1));
 }
 
 }  // namespace portpool

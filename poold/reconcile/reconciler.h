@@ -30,13 +30,18 @@ class Reconciler {
   // client's next connect() places it again.
   void serve_requests();
 
-  // Looks at the lanes that ask for attention (few ports left): port by port where few are in
-  // doubt. Returns how long to leave that be, so that its share of the core stays small.
+  // Looks at the lanes that ask for attention (few ports left, or claims refused in a row): port by
+  // port where few are in doubt; else the next pass is due early. Returns how long to leave that
+  // be, so that its share of the core stays small.
   std::chrono::nanoseconds serve_attention();
 
-  // One pass over all lanes. Returns when the next one is due: soon while lanes change, later the
-  // more a pass costs, so that passes take at most one part in kMaxShare of one core.
-  std::chrono::nanoseconds pass();
+  // One pass over all lanes.
+  void pass();
+
+  // How long until the next pass is due: soon while lanes change, later the more a pass costs, so
+  // that passes take a small share of one core; the smallest while every lane has ports to spare,
+  // when a hint that is out of date costs a rejection at most. Asked again after serve_attention().
+  std::chrono::nanoseconds until_pass() const;
 
   // Reads sysctls, blocked ports and routes again; every kSettingsPause.
   void read_settings();
@@ -55,11 +60,15 @@ class Reconciler {
   kernel::PortRange range_for(const PoolRule& rule) const;
   bool dump_for(const std::vector<LaneRecord*>& records);
   void fill_new(const std::vector<LaneRecord*>& fresh);
-  void note_supply(const LaneRecord& record);
+  // True when the lane has ports to spare.
+  bool note_supply(const LaneRecord& record);
   void read_blocked();
   void refit_lanes();
   void recheck_routes();
+  void look_again(const std::vector<LaneRecord*>& records);
+  void ask_for(const LaneRecord& record, std::uint16_t port);
   bool check_port_by_port(LaneRecord& record);
+  bool is_out_of_date(const LaneRecord& record) const;
   void warn_rarely(const Endpoint& destination);
 
   SegmentView view_;
@@ -74,6 +83,9 @@ class Reconciler {
   BlockedPorts blocked_;
   std::chrono::steady_clock::time_point blocked_due_;
   std::chrono::steady_clock::time_point rejected_swept_;
+  std::chrono::steady_clock::time_point pass_ended_;
+  std::chrono::nanoseconds pass_cost_{0};
+  bool plenty_ = true;
   unsigned quiet_passes_ = 0;
   std::uint64_t passes_ = 0;
   std::uint64_t places_missing_ = 0;

@@ -7,7 +7,6 @@
 namespace portpool {
 namespace {
 
-constexpr std::uint32_t kTimeWaitMs = 60'000;  // TCP_TIMEWAIT_LEN, include/net/tcp.h
 // Ages from which on a reusable TIME_WAIT counts as older; reuse map 0 is the oldest.
 constexpr std::uint32_t kOldMs = 20'000;
 constexpr std::uint32_t kMiddleMs = 5'000;
@@ -55,14 +54,6 @@ void TruthCollector::expect(const LaneRecord& record, Lane& lane) {
   lanes_[record.key] = std::move(truth);
 }
 
-bool TruthCollector::may_take_over(const kernel::SocketRecord& socket) const {
-  if (socket.state != TCP_TIME_WAIT || socket.timer_ms > kTimeWaitMs) return false;
-  const bool allowed = reuse_.mode == 1 ||
-                       (reuse_.mode == 2 &&
-                        (is_loopback(socket.local.address) || is_loopback(socket.remote.address)));
-  return allowed && kTimeWaitMs - socket.timer_ms > reuse_.min_age_ms;
-}
-
 void TruthCollector::add(const kernel::SocketRecord& socket) {
   const auto found = lanes_.find({socket.local.address, socket.remote.address, socket.remote.port});
   if (found == lanes_.end()) return;
@@ -70,12 +61,22 @@ void TruthCollector::add(const kernel::SocketRecord& socket) {
   if (socket.local.port < truth.range.low || socket.local.port > truth.range.high) return;
   if (socket.timer_ms == 0) {
     set(truth.used, socket.local.port);
-  } else if (!may_take_over(socket)) {
+  } else if (!reuse_.allows(socket)) {
     set(truth.waiting, socket.local.port);
   } else {
-    const std::uint32_t age = kTimeWaitMs - socket.timer_ms;
+    const std::uint32_t age = kernel::kTimeWaitMs - socket.timer_ms;
     set(truth.reusable[age >= kOldMs ? 0 : age >= kMiddleMs ? 1 : 2], socket.local.port);
   }
+}
+
+void TruthCollector::forget(const LaneKey& key, std::uint16_t port) {
+  const auto found = lanes_.find(key);
+  if (found == lanes_.end()) return;
+  LaneTruth& truth = *found->second;
+  const std::uint64_t others = ~detail::bit_of(port);
+  truth.used[port / 64] &= others;
+  truth.waiting[port / 64] &= others;
+  for (auto& bits : truth.reusable) bits[port / 64] &= others;
 }
 
 const LaneTruth* TruthCollector::find(const LaneKey& key) const {

@@ -34,11 +34,12 @@ class TruthCollector {
   void expect(const LaneRecord& record, Lane& lane);
   // Sorts a socket in, when its lane is expected.
   void add(const kernel::SocketRecord& socket);
+  // Takes back what was said of a port of that lane; add() may say something else.
+  void forget(const LaneKey& key, std::uint16_t port);
   const LaneTruth* find(const LaneKey& key) const;
 
  private:
   std::unique_ptr<LaneTruth> spare();
-  bool may_take_over(const kernel::SocketRecord& socket) const;
 
   kernel::TimeWaitReuse reuse_;
   std::unordered_map<LaneKey, std::unique_ptr<LaneTruth>, KeyHash> lanes_;
