@@ -14,12 +14,15 @@
 #define TOML_EXCEPTIONS 1
 #include <toml++/toml.h>
 
+#include "address_text.h"
 #include "error.h"
 #include "kernel/routes.h"
 #include "serve/segment.h"
 
 namespace portpool {
 namespace {
+
+constexpr std::string_view kSourceForm = "source addresses such as \"10.0.0.5\" or \"10.0.0.8/30\"";
 
 class Reader {
  public:
@@ -108,7 +111,10 @@ class Reader {
               }},
              {"sources",
               [&](const toml::node& n) {
-                for (const auto& [item, at] : texts(n, kSourceForm)) add_source(rule, item, *at);
+                for (const auto& [item, at] : texts(n, kSourceForm)) {
+                  const std::string problem = add_source(rule, item);
+                  if (!problem.empty()) fail(*at, problem);
+                }
               }},
              {"source_policy",
               [&](const toml::node& n) {
@@ -123,29 +129,6 @@ class Reader {
              {"port_range", [&](const toml::node& n) { rule.port_range = range(n); }},
          });
     return rule;
-  }
-
-  static constexpr std::string_view kSourceForm =
-      "source addresses such as \"10.0.0.5\" or \"10.0.0.8/30\"";
-
-  void add_source(PoolRule& rule, const std::string& text, const toml::node& at) const {
-    const auto prefix = parse_prefix(text);
-    if (!prefix) fail(at, fmt::format("\"{}\" is not one of the {}", text, kSourceForm));
-    const std::vector<Address> found = local_sources(*prefix);
-    if (found.empty()) {
-      fail(at,
-           fmt::format("source {0} does not belong to this host; add it with: ip addr add {0} dev "
-                       "INTERFACE",
-                       text));
-    }
-    for (const Address& address : found) {
-      if (std::find(rule.sources.begin(), rule.sources.end(), address) == rule.sources.end()) {
-        rule.sources.push_back(address);
-      }
-    }
-    if (rule.sources.size() > kLanesPerEntry) {
-      fail(at, fmt::format("a pool can have at most {} sources", kLanesPerEntry));
-    }
   }
 
   kernel::PortRange range(const toml::node& node) const {
@@ -164,7 +147,13 @@ class Reader {
         {
             {"mode",
              [&](const toml::node& n) {
-               config.mode = one_of<Mode>(n, {{"pool", Mode::pool}, {"observe", Mode::observe}});
+               config.mode = one_of<Mode>(
+                   n, {{"pool", Mode::pool}, {"observe", Mode::observe}, {"ab", Mode::ab}});
+             }},
+            {"ab_block_ms",
+             [&](const toml::node& n) {
+               config.ab_block = std::chrono::milliseconds(
+                   number(n, kShortestAbBlock.count(), kLongestAbBlock.count()));
              }},
             {"strategy",
              [&](const toml::node& n) {
@@ -185,12 +174,12 @@ class Reader {
              }},
             {"metrics_listen",
              [&](const toml::node& n) {
-               const std::string place = text(n, "an address and port in quotes, or \"\"");
-               if (!place.empty()) {
-                 fail(n, fmt::format("this version cannot serve metrics on \"{}\" yet; set "
-                                     "metrics_listen = \"\" or remove it",
-                                     place));
-               }
+               constexpr std::string_view kForm =
+                   "an address and port such as \"127.0.0.1:9481\" or \"[::1]:9481\", or \"\"";
+               const std::string place = text(n, kForm);
+               if (place.empty()) return;
+               config.metrics_listen = parse_endpoint(place);
+               if (!config.metrics_listen) fail(n, fmt::format("\"{}\" is not {}", place, kForm));
              }},
             {"max_lanes", [&](const toml::node& n) { config.max_lanes = number(n, 1, kMaxLanes); }},
             {"pool",
@@ -243,6 +232,24 @@ std::vector<Address> local_sources(const AddressPrefix& prefix) {
   }
   for (std::uint64_t i = 0; i < prefix.size(kAsked); ++i) add(prefix.at(i));
   return found;
+}
+
+std::string add_source(PoolRule& rule, const std::string& text) {
+  const auto prefix = parse_prefix(text);
+  if (!prefix) return fmt::format("\"{}\" is not one of the {}", text, kSourceForm);
+  const std::vector<Address> found = local_sources(*prefix);
+  if (found.empty()) {
+    return fmt::format(
+        "source {0} does not belong to this host; add it with: ip addr add {0} dev INTERFACE",
+        text);
+  }
+  for (const Address& address : found) {
+    if (std::find(rule.sources.begin(), rule.sources.end(), address) == rule.sources.end()) {
+      rule.sources.push_back(address);
+    }
+  }
+  if (rule.sources.size() <= kLanesPerEntry) return "";
+  return fmt::format("a pool can have at most {} sources", kLanesPerEntry);
 }
 
 Config default_config() {

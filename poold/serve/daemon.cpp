@@ -9,6 +9,7 @@
 #include "error.h"
 #include "kernel/features.h"
 #include "kernel/netns.h"
+#include "stats/metrics.h"
 
 namespace portpool {
 namespace {
@@ -64,8 +65,8 @@ void advise_reserving(const Config& config, Strategy strategy) {
   }
 }
 
-void apply(Segment& segment, const Config& config, Strategy strategy) {
-  segment.set_control({config.mode, Route::pool, strategy});
+void apply(Segment& segment, const Config& config, ArmSwitch& arms) {
+  arms.configure(config.mode, config.ab_block, config.ab_seed);
   std::vector<std::string> names;
   for (const PoolRule& rule : config.pools) names.push_back(rule.name);
   segment.set_pool_names(names);
@@ -81,13 +82,17 @@ Daemon::Daemon(EventLoop& loop, const Config& config)
       server_(config.socket, {config.socket_group, network_namespace_}),
       strategy_(choose_strategy(config)),
       reconciler_(segment_.view(), config.pools, strategy_, [this] { segment_.beat(); }),
+      arms_(loop, segment_, strategy_),
+      comparisons_(loop, arms_),
       clients_(loop, segment_.header().clients),
       doorbell_(segment_.header().doorbell) {
-  apply(segment_, config, strategy_);
+  apply(segment_, config, arms_);
   const int heartbeat = loop_.add_timer([this] { segment_.beat(); });
   loop_.repeat_timer(heartbeat, std::chrono::milliseconds(kHeartbeatMs));
-  reconcile_timer_ =
-      loop_.add_timer([this] { loop_.set_timer(reconcile_timer_, reconciler_.pass()); });
+  reconcile_timer_ = loop_.add_timer([this] {
+    reconciler_.pass();
+    loop_.set_timer(reconcile_timer_, reconciler_.until_pass());
+  });
   loop_.set_timer(reconcile_timer_, std::chrono::milliseconds(1));
   const int settings = loop_.add_timer([this] {
     reconciler_.read_settings();
@@ -104,6 +109,7 @@ Daemon::Daemon(EventLoop& loop, const Config& config)
   });
   advise_reserving(config, strategy_);
   loop_.watch(server_.fd(), [this] { accept_clients(); });
+  metrics_ = serve_metrics(config.metrics_listen);
 }
 
 Daemon::~Daemon() {
@@ -114,23 +120,53 @@ Daemon::~Daemon() {
 
 void Daemon::attend() {
   attention_due_ = std::chrono::steady_clock::now() + reconciler_.serve_attention();
+  loop_.set_timer(reconcile_timer_, reconciler_.until_pass());
+}
+
+std::unique_ptr<HttpServer> Daemon::serve_metrics(const std::optional<Endpoint>& place) {
+  if (!place) return nullptr;
+  return std::make_unique<HttpServer>(
+      *place, [this](std::string_view path) -> std::optional<HttpPage> {
+        if (path == "/") return HttpPage{"text/plain; charset=utf-8", "poold; see /metrics\n"};
+        if (path != "/metrics") return std::nullopt;
+        return HttpPage{"text/plain; version=0.0.4; charset=utf-8",
+                        metrics_text(read_report(segment_.view()), reload_successful_)};
+      });
+}
+
+void Daemon::move_metrics(const std::optional<Endpoint>& place) {
+  if (place == config_.metrics_listen) return;
+  // Two addresses with one port may exclude each other: the old one has to go first.
+  const bool same_port = place && metrics_ && place->port == config_.metrics_listen->port;
+  if (same_port) metrics_.reset();
+  try {
+    metrics_ = serve_metrics(place);
+  } catch (const UserError&) {
+    if (same_port) metrics_ = serve_metrics(config_.metrics_listen);
+    throw;
+  }
+  config_.metrics_listen = place;
 }
 
 bool Daemon::reload(const Config& config) {
   const bool same_place =
       config.socket == config_.socket && config.socket_group == config_.socket_group &&
       config.max_lanes == config_.max_lanes && config.strategy == config_.strategy;
-  apply(segment_, config, strategy_);
+  move_metrics(config.metrics_listen);
+  apply(segment_, config, arms_);
   reconciler_.set_rules(config.pools);
   config_.mode = config.mode;
+  config_.ab_block = config.ab_block;
   config_.pools = config.pools;
+  reload_successful_ = true;
   return same_place;
 }
 
 void Daemon::accept_clients() {
-  server_.serve(segment_.fd(), segment_.size(), [this](const HandoverServer::Visitor& visitor) {
+  server_.serve(segment_.fd(), segment_.size(), [this](HandoverServer::Visitor& visitor) {
     if (visitor.answer == Handover::granted) {
       clients_.attached(visitor.pid);
+      if (visitor.may_command) comparisons_.keep(std::move(visitor.connection));
       return;
     }
     segment_.header().attaches_refused.fetch_add(1, std::memory_order_relaxed);

@@ -2,14 +2,19 @@
 // and, in the same process as the parent of the command, by `poold run`.
 #pragma once
 
+#include <atomic>
+#include <memory>
 #include <optional>
 
 #include "reconcile/reconciler.h"
+#include "serve/arm_switch.h"
 #include "serve/clients.h"
+#include "serve/comparison_server.h"
 #include "serve/config.h"
 #include "serve/doorbell.h"
 #include "serve/event_loop.h"
 #include "serve/handover_server.h"
+#include "serve/http_server.h"
 #include "serve/segment.h"
 
 namespace portpool {
@@ -21,9 +26,12 @@ class Daemon {
   Daemon(EventLoop& loop, const Config& config);
   ~Daemon();
 
-  // Takes over what can change at run time (mode, pools). The socket and max_lanes stay as they
-  // are: returns false when the new configuration has others.
+  // Takes over what can change at run time (mode, metrics_listen, pools). The socket and max_lanes
+  // stay as they are: returns false when the new configuration has others. Throws UserError when
+  // metrics cannot be served where it says; everything is then as before.
   bool reload(const Config& config);
+  // A new configuration could not be read; the one in force stays. For the metrics.
+  void reload_failed() { reload_successful_ = false; }
 
   const SegmentView& view() const { return segment_.view(); }
   const std::string& socket_path() const { return server_.path(); }
@@ -31,6 +39,8 @@ class Daemon {
  private:
   void accept_clients();
   void attend();
+  std::unique_ptr<HttpServer> serve_metrics(const std::optional<Endpoint>& place);
+  void move_metrics(const std::optional<Endpoint>& place);
 
   EventLoop& loop_;
   Config config_;
@@ -39,11 +49,15 @@ class Daemon {
   HandoverServer server_;
   Strategy strategy_;
   Reconciler reconciler_;
+  ArmSwitch arms_;
+  ComparisonServer comparisons_;
   Clients clients_;
   Doorbell doorbell_;
   int reconcile_timer_ = -1;
   int attention_timer_ = -1;
   std::chrono::steady_clock::time_point attention_due_;
+  std::atomic<bool> reload_successful_ = true;
+  std::unique_ptr<HttpServer> metrics_;  // last: it reads the segment
 };
 
 }  // namespace portpool

@@ -65,11 +65,7 @@ void EventLoop::repeat_timer(int timer, std::chrono::nanoseconds interval) {
 
 void EventLoop::handle_signals(std::initializer_list<int> signals,
                                std::function<void(const signalfd_siginfo&)> arrived) {
-  sigset_t set;
-  sigemptyset(&set);
-  for (const int signal : signals) sigaddset(&set, signal);
-  pthread_sigmask(SIG_BLOCK, &set, nullptr);
-  Descriptor source = checked(signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK), "signalfd");
+  Descriptor source = readable_signals(signals);
   const int fd = source.get();
   watch(fd, [fd, arrived = std::move(arrived)] {
     signalfd_siginfo info;

@@ -167,10 +167,9 @@ Handover HandoverServer::judge(int connection, const ucred& peer) const {
 }
 
 void HandoverServer::serve(int segment, std::uint64_t segment_size,
-                           const std::function<void(const Visitor&)>& report) {
+                           const std::function<void(Visitor&)>& report) {
   for (;;) {
-    const Descriptor connection(
-        accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
+    Descriptor connection(accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
     if (!connection) return;
     ucred peer{};
     socklen_t length = sizeof peer;
@@ -179,7 +178,10 @@ void HandoverServer::serve(int segment, std::uint64_t segment_size,
     message.answer = judge(connection.get(), peer);
     message.segment_size = segment_size;
     send_answer(connection.get(), message, segment);
-    report({peer.pid, peer.uid, message.answer});
+    const bool may_command =
+        message.answer == Handover::granted && (peer.uid == 0 || peer.uid == geteuid());
+    Visitor visitor{peer.pid, peer.uid, message.answer, may_command, std::move(connection)};
+    report(visitor);
   }
 }
 

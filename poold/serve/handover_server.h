@@ -33,10 +33,11 @@ class HandoverServer {
     pid_t pid;  // in poold's pid namespace; 0 when it cannot be seen from here
     uid_t uid;
     Handover answer;
+    bool may_command;       // root, or poold's own user
+    Descriptor connection;  // for whoever takes it; else closed
   };
   // Accepts everybody who waits, hands `segment` over or refuses, and reports each.
-  void serve(int segment, std::uint64_t segment_size,
-             const std::function<void(const Visitor&)>& report);
+  void serve(int segment, std::uint64_t segment_size, const std::function<void(Visitor&)>& report);
 
  private:
   Handover judge(int connection, const ucred& peer) const;

@@ -36,7 +36,7 @@ class Layout {
 };
 
 struct Sections {
-  Section directory, requests, shards, lanes, pools;
+  Section directory, requests, shards, lanes, pools, trace;
   std::uint64_t size;
 };
 
@@ -50,6 +50,7 @@ Sections lay_out(const SegmentSize& wanted) {
   sections.pools = layout.add<PoolInfo>(kMaxPools);
   sections.shards = layout.add<Shard>(wanted.shards);
   sections.lanes = layout.add<Lane>(wanted.lanes);
+  sections.trace = layout.add<TraceEntry>(kTraceEntries);
   sections.size = layout.end();
   return sections;
 }
@@ -107,6 +108,7 @@ Segment::Segment(const SegmentSize& wanted, const NetworkNamespace& network_name
   header.shards = sections.shards;
   header.lanes = sections.lanes;
   header.pools = sections.pools;
+  header.trace = sections.trace;
 }
 
 void Segment::publish() {
@@ -133,8 +135,12 @@ void Segment::beat() {
 void Segment::set_pool_names(std::span<const std::string> names) {
   for (std::uint32_t i = 0; i < names.size() && i < view_.pool_count(); ++i) {
     PoolInfo& info = view_.pool(i);
-    std::memset(info.name, 0, sizeof info.name);
-    names[i].copy(info.name, sizeof info.name - 1);
+    char name[sizeof info.name] = {};
+    names[i].copy(name, sizeof name - 1);
+    // The thread that serves metrics may be reading.
+    for (std::size_t c = 0; c < sizeof name; ++c) {
+      std::atomic_ref(info.name[c]).store(name[c], std::memory_order_relaxed);
+    }
   }
 }
 
