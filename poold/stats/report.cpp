@@ -22,6 +22,33 @@ std::string text_of(const char (&raw)[N]) {
   return {raw, strnlen(raw, N)};
 }
 
+// Labels and JSON must be UTF-8, and clients can write anything into the segment.
+bool is_utf8(std::string_view text) {
+  for (std::size_t i = 0; i < text.size();) {
+    const auto lead = static_cast<unsigned char>(text[i++]);
+    const int more = lead < 0x80                   ? 0
+                     : lead >= 0xC2 && lead < 0xE0 ? 1
+                     : lead < 0xE0                 ? -1
+                     : lead < 0xF0                 ? 2
+                     : lead < 0xF5                 ? 3
+                                                   : -1;
+    if (more < 0) return false;
+    for (int k = 0; k < more; ++k, ++i) {
+      if (i >= text.size() || (static_cast<unsigned char>(text[i]) & 0xC0) != 0x80) return false;
+    }
+  }
+  return true;
+}
+
+std::string pool_name(const PoolInfo& pool) {
+  char raw[sizeof pool.name];
+  for (std::size_t i = 0; i < sizeof raw; ++i) {
+    raw[i] = std::atomic_ref(const_cast<char&>(pool.name[i])).load(std::memory_order_relaxed);
+  }
+  const std::string name = text_of(raw);
+  return is_utf8(name) ? name : "(damaged)";
+}
+
 void read_shards(const SegmentView& view, Report& report) {
   for (std::size_t h = 0; h < kHistograms; ++h) {
     LatencyReport& out = report.latency[h];
@@ -42,14 +69,19 @@ void read_shards(const SegmentView& view, Report& report) {
 }
 
 void read_lanes(const SegmentView& view, Report& report) {
+  for (std::uint32_t i = 0; i < view.pool_count(); ++i) {
+    if (std::string name = pool_name(view.pool(i)); !name.empty()) {
+      report.pools.push_back(std::move(name));
+    }
+  }
   const std::uint32_t touched = view.header().lanes_touched.load(std::memory_order_relaxed);
   for (std::uint32_t i = 0; i < std::min(view.lane_count(), touched); ++i) {
     Lane& lane = view.lane(i);
     if (lane.live.load(std::memory_order_acquire) == 0) continue;
     LaneReport out;
     out.key = load_key(lane.key);
-    out.pool = text_of(view.pool(lane.pool.load(std::memory_order_relaxed)).name);
-    out.counts = count_lane(lane);
+    out.pool = pool_name(view.pool(lane.pool.load(std::memory_order_relaxed)));
+    out.counts = count_lane(lane, CountFrom::marked_maps);
     out.rejections = lane.rejections.load(std::memory_order_relaxed);
     out.exhausted = lane.exhausted.load(std::memory_order_relaxed);
     report.lanes.push_back(std::move(out));
@@ -70,6 +102,10 @@ void LatencySum::add(const LatencyHistogram& histogram) {
     count += n;
   }
   sum_ns += histogram.sum_ns.load(std::memory_order_relaxed);
+  cpu_ns += histogram.cpu_ns.load(std::memory_order_relaxed);
+  cpu_samples += histogram.cpu_samples.load(std::memory_order_relaxed);
+  errors += histogram.errors.load(std::memory_order_relaxed);
+  no_port += histogram.no_port.load(std::memory_order_relaxed);
   max_ns = std::max(max_ns, histogram.max_ns.load(std::memory_order_relaxed));
 }
 
@@ -77,6 +113,10 @@ void LatencySum::add(const LatencySum& other) {
   for (std::size_t i = 0; i < kLatencyBuckets; ++i) buckets[i] += other.buckets[i];
   count += other.count;
   sum_ns += other.sum_ns;
+  cpu_ns += other.cpu_ns;
+  cpu_samples += other.cpu_samples;
+  errors += other.errors;
+  no_port += other.no_port;
   max_ns = std::max(max_ns, other.max_ns);
 }
 
@@ -88,6 +128,10 @@ void LatencySum::subtract(const LatencySum& earlier) {
   }
   count -= earlier.count;
   sum_ns -= earlier.sum_ns;
+  cpu_ns -= earlier.cpu_ns;
+  cpu_samples -= earlier.cpu_samples;
+  errors -= earlier.errors;
+  no_port -= earlier.no_port;
   max_ns = std::min(max_ns, last);
 }
 

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "portpool/results.h"
 #include "portpool/segment.h"
 #include "reconcile/lane_update.h"
 
@@ -17,6 +18,10 @@ struct LatencySum {
   std::uint64_t count = 0;
   std::uint64_t sum_ns = 0;
   std::uint64_t max_ns = 0;
+  std::uint64_t cpu_ns = 0;  // of the calls sampled for it, in mode ab
+  std::uint64_t cpu_samples = 0;
+  std::uint64_t errors = 0;
+  std::uint64_t no_port = 0;  // those with EADDRNOTAVAIL
 
   void add(const LatencyHistogram& histogram);
   void add(const LatencySum& other);
@@ -61,9 +66,19 @@ struct Report {
   std::array<std::uint64_t, kCounters> counters{};
   std::array<std::uint64_t, kFallbackReasons> fallbacks{};
   std::array<LatencyReport, kHistograms> latency{};
-  std::vector<LaneReport> lanes;  // fullest first
+  std::vector<std::string> pools;  // their names, as configured
+  std::vector<LaneReport> lanes;   // fullest first
 
+  // By the clock of this process's time namespace.
+  bool alive() const { return !stopped && heartbeat_age_ms <= kHeartbeatStaleMs; }
   std::uint64_t counter(Counter which) const { return counters[static_cast<std::size_t>(which)]; }
+  // Connects that ended on this path with this result.
+  std::uint64_t result(Route path, ConnectResult which) const {
+    return counter(result_counter(path, which));
+  }
+  std::uint64_t result(ConnectResult which) const {
+    return result(Route::pool, which) + result(Route::kernel, which);
+  }
   // Connects that ended on this path, and their latency, over all arms and modes.
   LatencySum path(Route path) const;
   // What happened after `earlier`; lanes and gauges stay as they are.

@@ -10,17 +10,12 @@ using Json = nlohmann::ordered_json;
 
 double to_us(std::uint64_t ns) { return static_cast<double>(ns) / 1000.0; }
 
-// Counter names carry a prefix in the table; in "results" the kernel's names are used.
 Json results(const Report& report) {
-  return {{"ok", report.counter(Counter::k_result_ok)},
-          {"in_progress", report.counter(Counter::k_result_in_progress)},
-          {"EADDRNOTAVAIL", report.counter(Counter::k_result_eaddrnotavail)},
-          {"ECONNREFUSED", report.counter(Counter::k_result_econnrefused)},
-          {"ETIMEDOUT", report.counter(Counter::k_result_etimedout)},
-          {"ENETUNREACH", report.counter(Counter::k_result_enetunreach)},
-          {"EHOSTUNREACH", report.counter(Counter::k_result_ehostunreach)},
-          {"EINTR", report.counter(Counter::k_result_eintr)},
-          {"other", report.counter(Counter::k_result_other)}};
+  Json counts = Json::object();
+  for (std::size_t i = 0; i < kConnectResults; ++i) {
+    counts[std::string(kResultTexts[i].name)] = report.result(static_cast<ConnectResult>(i));
+  }
+  return counts;
 }
 
 Json latency(const Report& report) {

@@ -35,14 +35,16 @@ std::string fallbacks(const Report& report) {
 
 std::string errors(const Report& report) {
   std::string text;
-  for (const Counter which :
-       {Counter::k_result_eaddrnotavail, Counter::k_result_econnrefused,
-        Counter::k_result_etimedout, Counter::k_result_enetunreach, Counter::k_result_ehostunreach,
-        Counter::k_result_eintr, Counter::k_result_other, Counter::k_rejections}) {
-    if (report.counter(which) == 0) continue;
-    text += fmt::format("  {:>12}  {}\n", report.counter(which),
-                        kCounterTexts[static_cast<std::size_t>(which)].help);
+  const auto add = [&](std::uint64_t count, std::string_view what) {
+    if (count != 0) text += fmt::format("  {:>12}  {}\n", count, what);
+  };
+  for (std::size_t i = 0; i < kConnectResults; ++i) {
+    const auto result = static_cast<ConnectResult>(i);
+    if (result == ConnectResult::k_ok || result == ConnectResult::k_in_progress) continue;
+    add(report.result(result), fmt::format("connects that {}", kResultTexts[i].sentence));
   }
+  add(report.counter(Counter::k_rejections),
+      kCounterTexts[static_cast<std::size_t>(Counter::k_rejections)].help);
   return text.empty() ? text : "Failures\n" + text;
 }
 

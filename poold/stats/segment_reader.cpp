@@ -24,36 +24,8 @@ struct Mappable {
   boost::interprocess::mapping_handle_t get_mapping_handle() const { return {fd, false}; }
 };
 
-Descriptor connect_to(const std::string& path) {
-  sockaddr_un address{};
-  address.sun_family = AF_UNIX;
-  if (path.size() >= sizeof address.sun_path) {
-    throw UserError(fmt::format("socket path \"{}\" is longer than {} bytes", path,
-                                sizeof address.sun_path - 1));
-  }
-  path.copy(address.sun_path, path.size());
-  Descriptor socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-  if (::connect(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0) {
-    return socket;
-  }
-  const int reason = errno;
-  if (reason == ENOENT || reason == ECONNREFUSED) {
-    throw UserError(
-        fmt::format("no poold is running on {}; start one with \"poold serve\", or name its "
-                    "socket with --socket or PORTPOOL_SOCKET",
-                    path));
-  }
-  if (reason == EACCES || reason == EPERM) {
-    throw UserError(
-        fmt::format("no permission to open {}; run as root, or as a member of the daemon's "
-                    "socket_group",
-                    path));
-  }
-  throw UserError(fmt::format("cannot connect to {}: {}", path, std::strerror(reason)));
-}
-
 // The listener's own descriptor of the segment, when its /proc entry is open to us.
-Descriptor segment_through_proc(const Descriptor& socket) {
+Descriptor segment_through_proc(const Descriptor& socket, int open_mode) {
   ucred peer{};
   socklen_t length = sizeof peer;
   if (getsockopt(socket.get(), SOL_SOCKET, SO_PEERCRED, &peer, &length) != 0 || peer.pid <= 0)
@@ -63,13 +35,15 @@ Descriptor segment_through_proc(const Descriptor& socket) {
   for (const auto& entry : std::filesystem::directory_iterator(folder, error)) {
     const auto target = std::filesystem::read_symlink(entry.path(), error);
     if (target.string().starts_with("/memfd:portpool")) {
-      return Descriptor(::open(entry.path().c_str(), O_RDONLY | O_CLOEXEC));
+      return Descriptor(::open(entry.path().c_str(), open_mode | O_CLOEXEC));
     }
   }
   return {};
 }
 
-Descriptor segment_by_request(const Descriptor& socket, const std::string& path) {
+}  // namespace
+
+Descriptor receive_segment(const Descriptor& socket, const std::string& path) {
   pollfd ready{socket.get(), POLLIN, 0};
   if (poll(&ready, 1, kPatienceMs) != 1) {
     throw UserError(fmt::format("the daemon on {} does not answer; is it stopped?", path));
@@ -104,12 +78,38 @@ Descriptor segment_by_request(const Descriptor& socket, const std::string& path)
   return segment;
 }
 
-}  // namespace
+Descriptor connect_to_daemon(const std::string& path) {
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  if (path.size() >= sizeof address.sun_path) {
+    throw UserError(fmt::format("socket path \"{}\" is longer than {} bytes", path,
+                                sizeof address.sun_path - 1));
+  }
+  path.copy(address.sun_path, path.size());
+  Descriptor socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  if (::connect(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0) {
+    return socket;
+  }
+  const int reason = errno;
+  if (reason == ENOENT || reason == ECONNREFUSED) {
+    throw UserError(
+        fmt::format("no poold is running on {}; start one with \"poold serve\", or name its "
+                    "socket with --socket or PORTPOOL_SOCKET",
+                    path));
+  }
+  if (reason == EACCES || reason == EPERM) {
+    throw UserError(
+        fmt::format("no permission to open {}; run as root, or as a member of the daemon's "
+                    "socket_group",
+                    path));
+  }
+  throw UserError(fmt::format("cannot connect to {}: {}", path, std::strerror(reason)));
+}
 
-SegmentReader::SegmentReader(const std::string& socket_path) {
-  const Descriptor socket = connect_to(socket_path);
-  Descriptor segment = segment_through_proc(socket);
-  if (!segment) segment = segment_by_request(socket, socket_path);
+SegmentReader::SegmentReader(const std::string& socket_path, Access access) {
+  const Descriptor socket = connect_to_daemon(socket_path);
+  Descriptor segment = segment_through_proc(socket, access == Access::trace ? O_RDWR : O_RDONLY);
+  if (!segment) segment = receive_segment(socket, socket_path);
   struct stat info {};
   if (!segment || fstat(segment.get(), &info) != 0 ||
       static_cast<std::size_t>(info.st_size) < sizeof(SegmentHeader)) {
@@ -121,7 +121,7 @@ SegmentReader::SegmentReader(const std::string& socket_path) {
   const auto& header = *static_cast<const SegmentHeader*>(region_.get_address());
   switch (SegmentView::open(region_.get_address(), region_.get_size(), view_)) {
     case SegmentCheck::ok:
-      return;
+      break;
     case SegmentCheck::other_layout:
       throw UserError(
           fmt::format("the daemon has layout {}.{}, this program {}.{}; use the poold of the "
@@ -129,6 +129,10 @@ SegmentReader::SegmentReader(const std::string& socket_path) {
                       header.layout_major, header.layout_minor, kLayoutMajor, kLayoutMinor));
     default:
       throw UserError(fmt::format("the segment of the daemon on {} is damaged", socket_path));
+  }
+  if (access == Access::trace) {
+    header_ = boost::interprocess::mapped_region(
+        Mappable{segment.get()}, boost::interprocess::read_write, 0, sizeof(SegmentHeader));
   }
 }
 
