@@ -1,0 +1,67 @@
+// All checks, and the one table of them.
+#pragma once
+
+#include <vector>
+
+#include "doctor/check.h"
+#include "doctor/facts.h"
+
+namespace portpool::doctor {
+
+// Each fills in everything but the name.
+Check check_destinations(const Facts& facts);
+Check check_bound_sockets(const Facts& facts);
+Check check_early_binds(const Facts& facts);
+Check check_unanswered_fins(const Facts& facts);
+Check check_unanswered_connects(const Facts& facts);
+Check check_orphans(const Facts& facts);
+Check check_time_wait_table(const Facts& facts);
+Check check_conntrack(const Facts& facts);
+Check check_descriptors(const Facts& facts);
+Check check_port_range(const Facts& facts);
+Check check_reserved_ports(const Facts& facts);
+Check check_pool_ranges(const Facts& facts);
+Check check_time_wait_reuse(const Facts& facts);
+Check check_timestamps(const Facts& facts);
+Check check_time_wait_recycling(const Facts& facts);
+Check check_fin_timeout(const Facts& facts);
+Check check_shim(const Facts& facts);
+Check check_kernel_features(const Facts& facts);
+Check check_visibility(const Facts& facts);
+Check check_listeners(const Facts& facts);
+
+struct CheckEntry {
+  const char* name;
+  Check (*run)(const Facts&);
+};
+// In the order in which findings of the same status matter.
+inline constexpr CheckEntry kChecks[] = {
+    {"destinations", check_destinations},
+    {"bound-sockets", check_bound_sockets},
+    {"orphans", check_orphans},
+    {"unanswered-fins", check_unanswered_fins},
+    {"conntrack", check_conntrack},
+    {"descriptors", check_descriptors},
+    {"time-wait-table", check_time_wait_table},
+    {"unanswered-connects", check_unanswered_connects},
+    {"early-binds", check_early_binds},
+    {"port-range", check_port_range},
+    {"shim", check_shim},
+    {"tw-recycle", check_time_wait_recycling},
+    {"timestamps", check_timestamps},
+    {"tw-reuse", check_time_wait_reuse},
+    {"fin-timeout", check_fin_timeout},
+    {"reserved-ports", check_reserved_ports},
+    {"pool-ranges", check_pool_ranges},
+    {"listeners", check_listeners},
+    {"kernel-features", check_kernel_features},
+    {"visibility", check_visibility},
+};
+
+// The gravest first.
+std::vector<Check> run_checks(const Facts& facts);
+
+// For checks that need what could not be had.
+Check not_known(const std::string& why);
+
+}  // namespace portpool::doctor

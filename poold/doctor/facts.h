@@ -1,0 +1,78 @@
+// Everything that the checks look at, read once. Checks are pure functions of it.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "doctor/census.h"
+#include "doctor/ownership.h"
+#include "kernel/features.h"
+#include "kernel/proc_net.h"
+#include "kernel/sysctl.h"
+
+namespace portpool::doctor {
+
+// nullopt: this kernel has no such setting, or shows it in the first network namespace only.
+struct Settings {
+  std::optional<kernel::PortRange> range;
+  std::vector<kernel::PortRange> reserved;
+  std::optional<long> tw_reuse;
+  std::optional<long> tw_reuse_delay;
+  std::optional<long> timestamps;
+  std::optional<long> tw_recycle;
+  std::optional<long> fin_timeout;
+  std::optional<long> max_tw_buckets;
+  std::optional<long> max_orphans;
+  std::optional<long> orphan_retries;
+  kernel::TimeWaitReuse reuse;  // what the above come to
+};
+
+// A line in the files that set sysctls at boot.
+struct ConfiguredSetting {
+  std::string file;
+  unsigned line = 0;
+  std::string name;  // "net.ipv4.tcp_tw_recycle"
+  std::string value;
+};
+
+struct PoolRange {  // of poold's configuration
+  std::string name;
+  kernel::PortRange range;
+};
+
+struct Facts {
+  kernel::KernelFeatures features;
+  Settings settings;
+  std::optional<Census> census;  // nullopt: the kernel lists no sockets here
+  std::string census_error;
+  Ownership owners;
+  std::optional<kernel::SocketStatistics> statistics;
+  kernel::NetstatCounters counters;
+  std::optional<kernel::NetstatCounters> earlier;  // of the look before this one, with --watch
+  std::optional<kernel::Conntrack> conntrack;
+  std::vector<ConfiguredSetting> configured;
+  std::vector<PoolRange> pools;
+  std::string daemon_socket;  // where poold is expected
+  std::vector<std::string> unix_listeners;
+  double took_ms = 0;
+
+  std::uint64_t counter(std::string_view name) const;
+  // How much it has grown since the look before; nullopt at the first one.
+  std::optional<std::uint64_t> grown(std::string_view name) const;
+};
+
+struct Questions {
+  std::string daemon_socket;
+  std::vector<PoolRange> pools;
+};
+Facts gather_facts(const Questions& questions);
+
+// Rules for counting sockets under these settings; nullopt without a port range.
+std::optional<CensusRules> census_rules(const Settings& settings);
+Settings read_settings();
+
+// Lines "name = value" of a sysctl.conf(5) file, names with dots.
+std::vector<ConfiguredSetting> parse_sysctl_file(std::string_view text, const std::string& file);
+
+}  // namespace portpool::doctor
