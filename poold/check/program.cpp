@@ -1,0 +1,170 @@
+#include "check/program.h"
+
+#include <fmt/format.h>
+#include <sys/stat.h>
+#include <sys/xattr.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <fstream>
+#include <sstream>
+#include <system_error>
+
+#include "check/elf.h"
+#include "error.h"
+
+namespace portpool::check {
+namespace {
+
+// As many as the kernel follows (fs/exec.c, exec_binprm()).
+constexpr int kMaxInterpreters = 5;
+
+bool is_executable_file(const std::string& path) {
+  struct stat info {};
+  return stat(path.c_str(), &info) == 0 && S_ISREG(info.st_mode) && access(path.c_str(), X_OK) == 0;
+}
+
+// execvp(3).
+std::string find_program(const std::string& name) {
+  if (name.find('/') != std::string::npos) {
+    struct stat info {};
+    if (stat(name.c_str(), &info) != 0) throw UserError(with_errno("cannot find " + name));
+    if (!is_executable_file(name)) {
+      throw UserError(name + " is not a file that this user may execute");
+    }
+    return name;
+  }
+  const char* path = std::getenv("PATH");
+  std::istringstream folders(path != nullptr ? path : "/bin:/usr/bin");
+  for (std::string folder; std::getline(folders, folder, ':');) {
+    std::string candidate = (folder.empty() ? "." : folder) + "/" + name;
+    if (is_executable_file(candidate)) return candidate;
+  }
+  throw UserError(fmt::format("cannot find {} in PATH; give its path, or a pid", name));
+}
+
+// The words after "#!"; empty for no script. The kernel reads 256 bytes of it (BINPRM_BUF_SIZE).
+std::vector<std::string> script_words(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  std::string line(256, '\0');
+  file.read(line.data(), static_cast<std::streamsize>(line.size()));
+  line.resize(static_cast<std::size_t>(file.gcount()));
+  if (!line.starts_with("#!")) return {};
+  std::istringstream words(line.substr(2, line.find('\n') - 2));
+  std::vector<std::string> result;
+  for (std::string word; words >> word;) result.push_back(word);
+  return result;
+}
+
+// `#!/usr/bin/env -S NAME=value python3 -u`: the program that env will run.
+std::string program_of_env(const std::vector<std::string>& words) {
+  for (std::size_t i = 1; i < words.size(); ++i) {
+    if (!words[i].starts_with('-') && words[i].find('=') == std::string::npos) return words[i];
+  }
+  return words[0];
+}
+
+std::string interpreter_of(const std::vector<std::string>& words) {
+  const bool by_env = words[0].ends_with("/env") && words.size() > 1;
+  return find_program(by_env ? program_of_env(words) : words[0]);
+}
+
+void judge_privileges(const std::string& path, Judgement& judgement) {
+  struct stat info {};
+  if (stat(path.c_str(), &info) != 0) return;
+  const char* const ignored = "the dynamic linker ignores LD_PRELOAD then";
+  const bool changes_user = (info.st_mode & S_ISUID) != 0 && info.st_uid != getuid();
+  const bool changes_group = (info.st_mode & S_ISGID) != 0 && info.st_gid != getgid();
+  if (changes_user || changes_group) {
+    judgement.add("privileges", Answer::no,
+                  fmt::format("It is set-{}-ID; {}", changes_user ? "user" : "group", ignored),
+                  "run it as its owner, or give the rights by another way (systemd's "
+                  "AmbientCapabilities)");
+  } else if ((info.st_mode & (S_ISUID | S_ISGID)) != 0) {
+    judgement.add("privileges", Answer::partly,
+                  fmt::format("It is set-user-ID or set-group-ID: covered for this user, not for "
+                              "others; {}",
+                              ignored),
+                  "run it as its owner");
+  }
+  if (getxattr(path.c_str(), "security.capability", nullptr, 0) > 0) {
+    judgement.add("capabilities", getuid() == 0 ? Answer::partly : Answer::no,
+                  fmt::format("It has file capabilities{}; {}",
+                              getuid() == 0 ? ": covered for root, not for others" : "", ignored),
+                  "take them off (setcap -r) and give them by another way (systemd's "
+                  "AmbientCapabilities)");
+  }
+}
+
+void judge_linking(const ElfFacts& facts, Judgement& judgement) {
+  if (facts.go) {
+    judgement.add("linking", Answer::no,
+                  "It is a Go program: it makes its system calls itself, not through the C library",
+                  "give its sockets to a proxy that portpool covers");
+  } else if (facts.interpreter.empty()) {
+    judgement.add("linking", Answer::no,
+                  "It is linked statically: no dynamic linker, so no preloaded library",
+                  "use a dynamically linked build");
+  } else if (facts.interpreter.find("ld-musl") != std::string::npos) {
+    judgement.add("linking", Answer::yes, "It is linked dynamically, with musl");
+  } else if (facts.interpreter.find("/ld-linux") != std::string::npos ||
+             facts.interpreter.find("/ld64.so") != std::string::npos) {
+    judgement.add("linking", Answer::yes, "It is linked dynamically, with glibc");
+  } else {
+    judgement.add(
+        "linking", Answer::unknown,
+        fmt::format("Its dynamic linker is {}, neither glibc's nor musl's", facts.interpreter));
+  }
+}
+
+}  // namespace
+
+void judge_executable(const std::string& path, Judgement& judgement) {
+  std::optional<ElfFacts> facts;
+  std::optional<ElfFacts> own;
+  try {
+    facts = read_elf(path);
+    own = read_elf("/proc/self/exe");
+  } catch (const std::system_error& error) {
+    judgement.add("format", Answer::unknown, fmt::format("It cannot be read: {}", error.what()),
+                  "ask as root, or as its owner");
+    return;
+  }
+  if (!facts) {
+    judgement.add("format", Answer::unknown, "It is neither an ELF file nor a script",
+                  "name the program that runs it");
+    return;
+  }
+  if (own && (facts->machine != own->machine || facts->bits != own->bits)) {
+    judgement.add("architecture", Answer::no,
+                  fmt::format("It is a {} program, and the library is {}", name_of_machine(*facts),
+                              name_of_machine(*own)),
+                  "install portpool built for that architecture beside this one");
+    return;
+  }
+  judge_linking(*facts, judgement);
+  if (facts->needs("liburing.so")) {
+    judgement.add("io_uring", Answer::partly,
+                  "It uses liburing: connects that it makes by io_uring are not covered",
+                  "switch io_uring off in its configuration, if it can");
+  }
+}
+
+Judgement judge_program(const std::string& name) {
+  Judgement judgement;
+  judgement.subject = name;
+  std::string path = find_program(name);
+  for (int i = 0; i < kMaxInterpreters; ++i) {
+    const std::vector<std::string> words = script_words(path);
+    if (words.empty()) break;
+    const std::string interpreter = interpreter_of(words);
+    judgement.add("script", Answer::yes, fmt::format("{} is a script for {}", path, interpreter));
+    path = interpreter;
+  }
+  judgement.program = path;
+  judge_executable(path, judgement);
+  judge_privileges(path, judgement);
+  return judgement;
+}
+
+}  // namespace portpool::check

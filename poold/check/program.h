@@ -1,0 +1,17 @@
+// Can the shim work in a program that is yet to be started?
+#pragma once
+
+#include <string>
+
+#include "check/judgement.h"
+
+namespace portpool::check {
+
+// `name` is looked up in PATH unless it has a slash; a script is judged by its interpreter. Throws
+// UserError when there is no such program or it cannot be executed.
+Judgement judge_program(const std::string& name);
+
+// What the executable at `path` says by itself: machine, linking, libc, Go, io_uring.
+void judge_executable(const std::string& path, Judgement& judgement);
+
+}  // namespace portpool::check
