@@ -4,8 +4,7 @@
 #include <cstdio>
 #include <exception>
 
-#include "cli/commands.h"
-#include "error.h"
+#include "cli/arguments.h"
 
 namespace {
 
@@ -14,19 +13,7 @@ constexpr int kFailed = 2;
 int run_program(int argc, char** argv) {
   spdlog::set_default_logger(spdlog::stderr_logger_mt("poold"));
   spdlog::set_pattern("%Y-%m-%dT%H:%M:%S.%e poold[%P] %l: %v");
-  int status = 0;
-  CLI::App program("Source ports for programs that open many outgoing connections.", "poold");
-  program.require_subcommand(1);
-  portpool::add_serve_command(program, status);
-  portpool::add_run_command(program, status);
-  portpool::add_status_command(program, status);
-  portpool::add_version_command(program, status);
-  try {
-    program.parse(argc, argv);
-  } catch (const CLI::ParseError& error) {
-    return program.exit(error) == 0 ? 0 : kFailed;
-  }
-  return status;
+  return portpool::run_command_line(argc, argv);
 }
 
 }  // namespace

@@ -80,8 +80,10 @@ void Child::start(const std::vector<std::string>& command,
 }
 
 void Child::forward(const signalfd_siginfo& signal) const {
-  if (signal.ssi_code == SI_KERNEL) return;
-  const int number = static_cast<int>(signal.ssi_signo);
+  if (signal.ssi_code != SI_KERNEL) this->signal(static_cast<int>(signal.ssi_signo));
+}
+
+void Child::signal(int number) const {
   if (!command_ended_) {
     kill(pid_, number);
     return;

@@ -23,6 +23,9 @@ class Child {
   // the terminal sent has reached them already.
   void forward(const signalfd_siginfo& signal) const;
 
+  // Sends the command, or what it left running, a signal of our own.
+  void signal(int number) const;
+
   // Takes note of everything that ended. After it, running() is false when nothing is left.
   void reap();
   bool running() const { return running_; }

@@ -1,17 +1,92 @@
-// The subcommands. Each adds itself to the program and sets `status` to the exit status when
-// chosen.
+// The subcommands: what each can be told (cli/arguments.cpp), and the function that does it. It
+// returns the exit status, and throws UserError.
 #pragma once
 
-#include <CLI/CLI.hpp>
+#include <chrono>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "serve/config.h"
+#include "stats/trace_text.h"
 
 namespace portpool {
 
-void add_serve_command(CLI::App& program, int& status);
-void add_run_command(CLI::App& program, int& status);
-void add_status_command(CLI::App& program, int& status);
-void add_version_command(CLI::App& program, int& status);
+struct ServeOptions {
+  std::string config;
+  std::string socket;  // empty: where the configuration says
+};
 
-// --socket, else PORTPOOL_SOCKET, else the default.
-void add_socket_option(CLI::App& command, std::string& socket);
+struct RunOptions {
+  std::string socket;
+  std::string mode;
+  std::string json;
+  std::string report;
+  std::vector<std::string> sources;
+  std::vector<std::string> command;
+};
+
+struct StatusOptions {
+  std::string socket;
+  bool json = false;
+  bool hgrm = false;
+  std::string arm;   // empty: both
+  std::string path;  // empty: both
+};
+
+struct CheckOptions {
+  std::string socket;
+  std::string subject;
+  bool json = false;
+};
+
+struct TopOptions {
+  std::string socket;
+  double interval = 1;  // s
+  bool interval_given = false;
+  bool once = false;
+};
+
+struct TraceOptions {
+  std::string socket;
+  TraceFilter filter;
+  bool json = false;
+  double seconds = 0;  // 0: no end
+};
+
+struct CompareOptions {
+  std::string socket;
+  double block = std::chrono::duration<double>(kDefaultAbBlock).count();  // s
+  double duration = 0;                                                    // s; 0: not given
+  bool json = false;
+  std::string json_file;  // empty: standard output
+  std::string report;
+  std::uint64_t seed = 0;  // 0: a random one
+  std::vector<std::string> sources;
+  std::vector<std::string> command;
+};
+
+struct DoctorOptions {
+  std::string socket;
+  std::string config;
+  std::string destination;
+  std::string watch;  // seconds; empty: the default
+  bool json = false;
+  bool watching = false;
+};
+
+struct VersionOptions {
+  bool json = false;
+};
+
+int serve_command(const ServeOptions& options);
+int run_command(const RunOptions& options);
+int status_command(const StatusOptions& options);
+int check_command(const CheckOptions& options);
+int top_command(const TopOptions& options);
+int trace_command(const TraceOptions& options);
+int compare_command(const CompareOptions& options);
+int doctor_command(const DoctorOptions& options);
+int version_command(const VersionOptions& options);
 
 }  // namespace portpool

@@ -1,18 +1,21 @@
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
 
-#include <csignal>
-#include <cstdlib>
 #include <filesystem>
 #include <fstream>
-#include <memory>
 #include <optional>
 
+#include "check/program.h"
 #include "cli/child.h"
 #include "cli/commands.h"
+#include "cli/launch.h"
+#include "cli/output_file.h"
 #include "error.h"
 #include "kernel/netns.h"
 #include "serve/daemon.h"
+#include "stats/block_sampler.h"
+#include "stats/comparison.h"
+#include "stats/environment.h"
 #include "stats/report.h"
 #include "stats/segment_reader.h"
 
@@ -21,35 +24,14 @@ namespace {
 
 namespace fs = std::filesystem;
 
-struct Options {
-  std::string socket;
-  std::string mode;
-  std::string json;
-  std::vector<std::string> command;
-};
-
-// build/<preset>/lib beside build/<preset>/bin, or the installed place.
-fs::path find_library() {
-  if (const char* named = std::getenv("PORTPOOL_LIBRARY")) return named;
-  const fs::path program = fs::read_symlink("/proc/self/exe").parent_path();
-  const fs::path candidates[] = {program / "../lib/libportpool.so", PORTPOOL_INSTALLED_LIBRARY};
-  for (const fs::path& candidate : candidates) {
-    std::error_code error;
-    fs::path real = fs::canonical(candidate, error);
-    if (!error) return real;
-  }
-  throw UserError(
-      fmt::format("libportpool.so is neither in {} nor at {}; name it with PORTPOOL_LIBRARY",
-                  (program / "../lib").lexically_normal().string(), PORTPOOL_INSTALLED_LIBRARY));
-}
+bool two_arms(const RunOptions& options) { return options.mode == "ab"; }
 
 // The daemon that runs already, if this process may use it.
 std::optional<SegmentReader> running_daemon(const std::string& socket) {
   try {
     SegmentReader reader(socket);
-    const Report report = read_report(reader.view());
-    const bool alive = !report.stopped && report.heartbeat_age_ms <= kHeartbeatStaleMs;
-    if (alive && reader.view().network_namespace().same_as(kernel::current_network_namespace())) {
+    if (read_report(reader.view()).alive() &&
+        reader.view().network_namespace().same_as(kernel::current_network_namespace())) {
       return reader;
     }
   } catch (const UserError&) {
@@ -58,45 +40,7 @@ std::optional<SegmentReader> running_daemon(const std::string& socket) {
   return std::nullopt;
 }
 
-// A directory of our own for the private daemon's socket.
-class PrivateFolder {
- public:
-  PrivateFolder() {
-    const char* runtime = std::getenv("XDG_RUNTIME_DIR");
-    for (const std::string& parent :
-         {std::string(runtime != nullptr ? runtime : ""), std::string("/tmp")}) {
-      if (parent.empty()) continue;
-      std::string name = parent + "/portpool-XXXXXX";
-      if (mkdtemp(name.data()) == nullptr) continue;
-      path_ = name;
-      return;
-    }
-    throw UserError(with_errno("cannot make a folder for the socket in /tmp"));
-  }
-  ~PrivateFolder() {
-    std::error_code ignored;
-    fs::remove_all(path_, ignored);
-  }
-  PrivateFolder(const PrivateFolder&) = delete;
-  PrivateFolder& operator=(const PrivateFolder&) = delete;
-
-  std::string socket() const { return path_ / "poold.sock"; }
-
- private:
-  fs::path path_;
-};
-
-std::vector<std::string> environment_for(const fs::path& library, const std::string& socket,
-                                         const std::string& mode) {
-  const char* preloaded = std::getenv("LD_PRELOAD");
-  std::string preload = "LD_PRELOAD=" + library.string();
-  if (preloaded != nullptr && *preloaded != '\0') preload += std::string(":") + preloaded;
-  std::vector<std::string> variables = {preload, "PORTPOOL_SOCKET=" + socket};
-  if (!mode.empty()) variables.push_back("PORTPOOL_MODE=" + mode);
-  return variables;
-}
-
-void report_end(const Report& report, const Options& options) {
+void print_end(const Report& report, const RunOptions& options) {
   fmt::print(stderr, "{}", report_summary(report));
   if (options.json.empty()) return;
   std::ofstream file(options.json);
@@ -105,70 +49,102 @@ void report_end(const Report& report, const Options& options) {
   }
 }
 
-// Runs the loop until the command and everything it left behind have ended.
-void run_to_end(EventLoop& loop, Child& child, const Options& options,
-                const std::vector<std::string>& environment) {
-  loop.handle_signals(
-      {SIGCHLD, SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2, SIGWINCH},
-      [&](const signalfd_siginfo& signal) {
-        if (signal.ssi_signo != SIGCHLD) return child.forward(signal);
-        const bool ended_before = child.command_ended();
-        child.reap();
-        if (!child.running()) return loop.stop();
-        if (child.command_ended() && !ended_before) {
-          fmt::print(stderr, "portpool: {} went into the background; serving it until it ends\n",
-                     options.command.front());
-        }
-      });
-  child.start(options.command, environment);
-  loop.run();
+// The command's time cut into blocks, for the report.
+class Recording {
+ public:
+  Recording(EventLoop& loop, const SegmentView& view, const RunOptions& options)
+      : view_(view), options_(options), file_(options.report) {
+    const auto now = std::chrono::steady_clock::now();
+    if (two_arms(options)) {
+      sampler_ = BlockSampler::of_arms(view, kDropped, now);
+    } else if (file_) {
+      sampler_ = BlockSampler::of_slices(view, now);
+    }
+    if (!sampler_) return;
+    const int timer = loop.add_timer([this] { sampler_->tick(std::chrono::steady_clock::now()); });
+    loop.repeat_timer(timer, BlockSampler::kTick);
+  }
+
+  void finish() {
+    if (!sampler_) return;
+    sampler_->finish(std::chrono::steady_clock::now());
+    Trial trial;
+    trial.blocks = sampler_->blocks();
+    trial.total = sampler_->total();
+    trial.subject = command_line(options_.command);
+    trial.environment = describe_environment(read_report(view_));
+    if (two_arms(options_)) {
+      trial.block_s = std::chrono::duration<double>(kDefaultAbBlock).count();
+      trial.dropped_s = std::chrono::duration<double>(kDropped).count();
+    }
+    const Comparison comparison = compare(trial, two_arms(options_));
+    if (two_arms(options_)) fmt::print(stderr, "\n{}", comparison_as_text(comparison, trial));
+    if (!file_) return;
+    file_.write(comparison_as_html(comparison, trial));
+    fmt::print(stderr, "Report: {}\n", file_.path());
+  }
+
+ private:
+  static constexpr std::chrono::milliseconds kDropped = kDefaultAbBlock / 10;
+
+  SegmentView view_;
+  const RunOptions& options_;
+  OutputFile file_;
+  std::optional<BlockSampler> sampler_;
+};
+
+// The program runs all the same; its children may be covered.
+void say_if_not_covered(const std::string& command) {
+  try {
+    const check::Judgement judgement = check::judge_program(command);
+    if (judgement.answer() != check::Answer::no) return;
+    fmt::print(stderr, "portpool: {} runs without the pool. {}.\n", command,
+               judgement.reason()->text);
+  } catch (const UserError&) {
+    // Starting it will fail, and say why.
+  }
 }
 
-int run(const Options& options) {
+int run(const RunOptions& options) {
+  say_if_not_covered(options.command.front());
   const fs::path library = find_library();
   Child child;
   EventLoop loop;
   spdlog::set_level(spdlog::level::warn);
-  if (const auto shared = running_daemon(options.socket)) {
+  // Sources and mode ab are the daemon's business: those of a running one stay as they are.
+  const bool own_daemon = two_arms(options) || !options.sources.empty();
+  const auto shared = own_daemon ? std::nullopt : running_daemon(options.socket);
+  const std::string mode = two_arms(options) ? "" : options.mode;
+  if (shared) {
     const Report before = read_report(shared->view());
-    run_to_end(loop, child, options, environment_for(library, options.socket, options.mode));
+    Recording recording(loop, shared->view(), options);
+    run_to_end(loop, child, options.command, shim_environment(library, options.socket, mode));
     fmt::print(stderr, "portpool: used the running poold (pid {}); all its clients count\n",
                before.pid);
-    report_end(read_report(shared->view()).since(before), options);
+    print_end(read_report(shared->view()).since(before), options);
+    recording.finish();
     return child.exit_status();
   }
   const PrivateFolder folder;
-  Config config = default_config();
-  config.socket = folder.socket();
+  Config config = private_config(folder.socket(), options.sources);
+  if (two_arms(options)) config.mode = Mode::ab;
   Daemon daemon(loop, config);
-  run_to_end(loop, child, options, environment_for(library, config.socket, options.mode));
-  report_end(read_report(daemon.view()), options);
+  Recording recording(loop, daemon.view(), options);
+  run_to_end(loop, child, options.command, shim_environment(library, config.socket, mode));
+  print_end(read_report(daemon.view()), options);
+  recording.finish();
   return child.exit_status();
 }
 
 }  // namespace
 
-void add_run_command(CLI::App& program, int& status) {
-  CLI::App* command = program.add_subcommand(
-      "run", "Run a command under the shim, with a pool of its own or the running one");
-  auto options = std::make_shared<Options>();
-  add_socket_option(*command, options->socket);
-  command->add_option("--mode", options->mode, "pool, or observe: record latency, change nothing")
-      ->check(CLI::IsMember({"pool", "observe"}));
-  command->add_option("--json", options->json, "Write the status to this file at the end")
-      ->type_name("FILE");
-  command->add_option("command", options->command, "The command, after --")
-      ->required()
-      ->type_name("");
-  command->footer("Example: poold run -- nginx -g 'daemon off;'");
-  command->callback([options, &status] {
-    try {
-      status = run(*options);
-    } catch (const CannotStart& problem) {
-      fmt::print(stderr, "poold: {}\n", problem.text);
-      status = problem.status;
-    }
-  });
+int run_command(const RunOptions& options) {
+  try {
+    return run(options);
+  } catch (const CannotStart& problem) {
+    fmt::print(stderr, "poold: {}\n", problem.text);
+    return problem.status;
+  }
 }
 
 }  // namespace portpool

@@ -1,38 +1,38 @@
 #include <fmt/format.h>
 
 #include <cstdio>
-#include <memory>
 
 #include "cli/commands.h"
+#include "stats/hgrm.h"
 #include "stats/report.h"
 #include "stats/segment_reader.h"
 
 namespace portpool {
 namespace {
 
-struct Options {
-  std::string socket;
-  bool json = false;
-};
+// The latency of the connects that the options choose, as one distribution.
+LatencySum chosen_latency(const Report& report, const StatusOptions& options) {
+  LatencySum sum;
+  for (const LatencyReport& part : report.latency) {
+    const bool arm = options.arm.empty() || options.arm == name_of(part.arm);
+    const bool path = options.path.empty() || options.path == name_of(part.path);
+    if (arm && path) sum.add(part.latency);
+  }
+  return sum;
+}
 
-int show(const Options& options) {
-  const SegmentReader reader(options.socket);
-  const Report report = read_report(reader.view());
-  fmt::print("{}{}", options.json ? report_as_json(report) : report_as_text(report),
-             options.json ? "\n" : "");
-  const bool alive = !report.stopped && report.heartbeat_age_ms <= kHeartbeatStaleMs;
-  return alive ? 0 : 1;
+std::string text_of(const Report& report, const StatusOptions& options) {
+  if (options.hgrm) return latency_as_hgrm(chosen_latency(report, options));
+  return options.json ? report_as_json(report) + "\n" : report_as_text(report);
 }
 
 }  // namespace
 
-void add_status_command(CLI::App& program, int& status) {
-  CLI::App* command =
-      program.add_subcommand("status", "Show counters, latency and lanes of a daemon");
-  auto options = std::make_shared<Options>();
-  add_socket_option(*command, options->socket);
-  command->add_flag("--json", options->json, "Print JSON");
-  command->callback([options, &status] { status = show(*options); });
+int status_command(const StatusOptions& options) {
+  const SegmentReader reader(options.socket);
+  const Report report = read_report(reader.view());
+  fmt::print("{}", text_of(report, options));
+  return report.alive() ? 0 : 1;
 }
 
 }  // namespace portpool

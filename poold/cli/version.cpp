@@ -1,6 +1,5 @@
 #include <fmt/format.h>
 
-#include <memory>
 #include <nlohmann/json.hpp>
 
 #include "cli/commands.h"
@@ -43,16 +42,10 @@ void print_text(const kernel::KernelFeatures& features) {
 
 }  // namespace
 
-void add_version_command(CLI::App& program, int& status) {
-  CLI::App* command =
-      program.add_subcommand("version", "Show versions and the kernel features found here");
-  auto json = std::make_shared<bool>(false);
-  command->add_flag("--json", *json, "Print JSON");
-  command->callback([json, &status] {
-    const kernel::KernelFeatures features = kernel::probe_features();
-    *json ? print_json(features) : print_text(features);
-    status = 0;
-  });
+int version_command(const VersionOptions& options) {
+  const kernel::KernelFeatures features = kernel::probe_features();
+  options.json ? print_json(features) : print_text(features);
+  return 0;
 }
 
 }  // namespace portpool

@@ -1,0 +1,251 @@
+#include "cli/arguments.h"
+
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <map>
+#include <memory>
+
+#include "cli/commands.h"
+#include "portpool/handover.h"
+
+namespace portpool {
+namespace {
+
+constexpr int kNotUnderstood = 2;
+
+// --socket, else PORTPOOL_SOCKET, else the default.
+void add_socket_option(CLI::App& command, std::string& socket) {
+  socket = kDefaultSocket;
+  command.add_option("--socket", socket, "The daemon's socket")
+      ->envname("PORTPOOL_SOCKET")
+      ->type_name("PATH")
+      ->capture_default_str();
+}
+
+void add_serve(CLI::App& program, int& status) {
+  CLI::App* command = program.add_subcommand("serve", "Run the daemon in the foreground");
+  auto options = std::make_shared<ServeOptions>();
+  command
+      ->add_option("--config", options->config, "Configuration file (TOML); SIGHUP reads it again")
+      ->type_name("FILE");
+  command
+      ->add_option("--socket", options->socket,
+                   "Listen here instead of where the configuration says")
+      ->envname("PORTPOOL_SOCKET")
+      ->type_name("PATH");
+  command->callback([options, &status] { status = serve_command(*options); });
+}
+
+void add_run(CLI::App& program, int& status) {
+  CLI::App* command = program.add_subcommand(
+      "run", "Run a command under the shim, with a pool of its own or the running one");
+  auto options = std::make_shared<RunOptions>();
+  add_socket_option(*command, options->socket);
+  command
+      ->add_option(
+          "--mode", options->mode,
+          "pool; observe: record latency, change nothing; or ab: both in turn, see compare")
+      ->check(CLI::IsMember({"pool", "observe", "ab"}));
+  command
+      ->add_option("--source", options->sources,
+                   "Source addresses of the pool, which is then one of its own")
+      ->delimiter(',')
+      ->type_name("A,..");
+  command->add_option("--report", options->report, "Write a report, one HTML page, at the end")
+      ->type_name("FILE.html");
+  command->add_option("--json", options->json, "Write the status to this file at the end")
+      ->type_name("FILE");
+  command->add_option("command", options->command, "The command, after --")
+      ->required()
+      ->type_name("");
+  command->footer("Example: poold run -- nginx -g 'daemon off;'");
+  command->callback([options, &status] { status = run_command(*options); });
+}
+
+void add_status(CLI::App& program, int& status) {
+  CLI::App* command =
+      program.add_subcommand("status", "Show counters, latency and lanes of a daemon");
+  auto options = std::make_shared<StatusOptions>();
+  add_socket_option(*command, options->socket);
+  CLI::Option* json = command->add_flag("--json", options->json, "Print JSON");
+  CLI::Option* hgrm = command->add_flag(
+      "--hgrm", options->hgrm, "Print the latency of connects as an HdrHistogram distribution");
+  hgrm->excludes(json);
+  const CLI::IsMember routes({"pool", "kernel"});
+  command->add_option("--arm", options->arm, "With --hgrm: only connects assigned to this arm")
+      ->check(routes)
+      ->needs(hgrm);
+  command->add_option("--path", options->path, "With --hgrm: only connects that ended on this path")
+      ->check(routes)
+      ->needs(hgrm);
+  command->callback([options, &status] { status = status_command(*options); });
+}
+
+void add_check(CLI::App& program, int& status) {
+  CLI::App* command = program.add_subcommand(
+      "check", "Say whether the shim can work in a program, or works in a process, and why");
+  auto options = std::make_shared<CheckOptions>();
+  add_socket_option(*command, options->socket);
+  command->add_flag("--json", options->json, "Print JSON");
+  command->add_option("subject", options->subject, "A program, looked up in PATH, or a pid")
+      ->required()
+      ->type_name("PROGRAM|PID");
+  command->footer("Exit status: 0 yes, 1 partly, 2 no (or an error), 3 unknown");
+  command->callback([options, &status] { status = check_command(*options); });
+}
+
+void add_top(CLI::App& program, int& status) {
+  CLI::App* command = program.add_subcommand("top", "Watch a daemon's figures on the full screen");
+  auto options = std::make_shared<TopOptions>();
+  add_socket_option(*command, options->socket);
+  CLI::Option* interval =
+      command->add_option("--interval", options->interval, "Seconds between two readings")
+          ->check(CLI::Range(0.1, 86400.0))
+          ->type_name("SECONDS")
+          ->capture_default_str();
+  command->add_flag("--once", options->once, "Print the figures once, as \"poold status\" does");
+  command->footer(
+      "Keys: q quit, s < > sort, r reverse, arrows and PgUp PgDn scroll, g histogram, p pause,\n"
+      "h help. Where the output is no terminal it prints once, or with --interval again and "
+      "again.");
+  command->callback([options, interval, &status] {
+    options->interval_given = interval->count() != 0;
+    status = top_command(*options);
+  });
+}
+
+void add_trace(CLI::App& program, int& status) {
+  CLI::App* command =
+      program.add_subcommand("trace", "Print one line for each connect call, as it happens");
+  auto options = std::make_shared<TraceOptions>();
+  add_socket_option(*command, options->socket);
+  command->add_option("-p,--pid", options->filter.pids, "Only these processes")->delimiter(',');
+  command
+      ->add_option_function<std::vector<std::string>>(
+          "--destination",
+          [options](const std::vector<std::string>& texts) {
+            for (const std::string& text : texts) {
+              const auto pattern = parse_destination(text);
+              if (!pattern) {
+                throw CLI::ValidationError(
+                    "--destination",
+                    fmt::format("\"{}\" is not an address or prefix, with or without a port: "
+                                "10.0.0.5, 10.0.4.0/24:443, [2001:db8::1]:80",
+                                text));
+              }
+              options->filter.destinations.push_back(*pattern);
+            }
+          },
+          "Only connects to this address or prefix (and port)")
+      ->delimiter(',')
+      ->type_name("HOST[:PORT]");
+  command->add_option("--min-us", options->filter.min_us, "Only calls that took as long as this")
+      ->check(CLI::Range(0.0, 1e9))
+      ->type_name("US");
+  command->add_option("--duration", options->seconds, "End after so many seconds")
+      ->check(CLI::Range(0.001, 1e9))
+      ->type_name("SECONDS");
+  command->add_flag("--json", options->json, "Print each call as a line of JSON");
+  command->footer(
+      "PATH is \"pool\" or \"kernel\"; WHY tells why it was not the pool "
+      "(docs/troubleshooting.md).\n"
+      "Ctrl-C ends it.");
+  command->callback([options, &status] { status = trace_command(*options); });
+}
+
+void add_compare(CLI::App& program, int& status) {
+  CLI::App* command = program.add_subcommand(
+      "compare", "Compare connect() by pool and by kernel, in turn, in randomised time blocks");
+  auto options = std::make_shared<CompareOptions>();
+  add_socket_option(*command, options->socket);
+  const std::map<std::string, double> units = {{"ms", 0.001}, {"s", 1}, {"m", 60}, {"h", 3600}};
+  const auto time_option = [&](const char* name, double& value, const std::string& help) {
+    command->add_option(name, value, help)
+        ->transform(CLI::AsNumberWithUnit(units, CLI::AsNumberWithUnit::CASE_SENSITIVE, "TIME"))
+        ->check(CLI::PositiveNumber)
+        ->type_name("TIME");
+  };
+  time_option("--block", options->block, "How long an arm is in force: 500ms, 2s, 1m [2s]");
+  time_option("--duration", options->duration,
+              "How long to measure [60s; a command: until it ends]. A command that still runs then "
+              "gets SIGTERM");
+  CLI::Option* json =
+      command->add_option("--json", options->json_file, "Print JSON, or write it to this file")
+          ->expected(0, 1)
+          ->type_name("[FILE]");
+  command->add_option("--report", options->report, "Write a report, one HTML page, to this file")
+      ->type_name("FILE.html");
+  command
+      ->add_option("--seed", options->seed,
+                   "Repeats the order of blocks and the intervals of "
+                   "an earlier comparison [random]")
+      ->type_name("NUMBER");
+  command->add_option("--source", options->sources, "Source addresses of the command's pool")
+      ->delimiter(',')
+      ->type_name("A,..");
+  command->add_option("command", options->command, "A command to run and compare, after --")
+      ->type_name("");
+  command->footer(
+      "Without a command: all programs attached to the running daemon, which goes back to its own\n"
+      "mode at the end. Example: poold compare --report r.html -- wrk -d60s http://10.0.0.7/");
+  command->callback([options, json, &status] {
+    options->json = json->count() > 0;
+    status = compare_command(*options);
+  });
+}
+
+void add_doctor(CLI::App& program, int& status) {
+  CLI::App* command = program.add_subcommand(
+      "doctor", "Say what is wrong with this host's source ports, and what to do");
+  auto options = std::make_shared<DoctorOptions>();
+  add_socket_option(*command, options->socket);
+  command->add_flag("--json", options->json, "Print JSON (with --watch: one line for each look)");
+  command
+      ->add_option("--destination", options->destination,
+                   "Explain one destination: who uses its ports, and what comes next")
+      ->type_name("HOST:PORT");
+  CLI::Option* watch =
+      command->add_option("--watch", options->watch, "Look again and again, every 5 s or as given")
+          ->type_name("SECONDS")
+          ->expected(0, 1);
+  command
+      ->add_option("--config", options->config, "Also check the port ranges in this configuration")
+      ->type_name("FILE");
+  command->footer(
+      "Changes nothing, needs neither a daemon nor root (root sees more). Exit status: 0 ok,\n"
+      "1 warning, 2 something is wrong, 3 nothing wrong found but not all could be known.");
+  command->callback([options, watch, &status] {
+    options->watching = watch->count() > 0;
+    status = doctor_command(*options);
+  });
+}
+
+void add_version(CLI::App& program, int& status) {
+  CLI::App* command =
+      program.add_subcommand("version", "Show versions and the kernel features found here");
+  auto options = std::make_shared<VersionOptions>();
+  command->add_flag("--json", options->json, "Print JSON");
+  command->callback([options, &status] { status = version_command(*options); });
+}
+
+}  // namespace
+
+int run_command_line(int argc, char** argv) {
+  int status = 0;
+  CLI::App program("Source ports for programs that open many outgoing connections.", "poold");
+  program.require_subcommand(1);
+  // In this order they are listed.
+  for (const auto add : {add_serve, add_run, add_status, add_check, add_top, add_trace, add_compare,
+                         add_doctor, add_version}) {
+    add(program, status);
+  }
+  try {
+    program.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return program.exit(error) == 0 ? 0 : kNotUnderstood;
+  }
+  return status;
+}
+
+}  // namespace portpool

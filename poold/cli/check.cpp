@@ -1,0 +1,69 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+#include <optional>
+
+#include "check/process.h"
+#include "check/program.h"
+#include "cli/commands.h"
+#include "error.h"
+#include "stats/segment_reader.h"
+
+namespace portpool {
+namespace {
+
+std::optional<check::DaemonFacts> find_daemon(const std::string& socket) {
+  try {
+    return check::DaemonFacts{socket, SegmentReader(socket).view().network_namespace()};
+  } catch (const UserError&) {
+    return std::nullopt;  // a program can be judged without one
+  }
+}
+
+std::string as_json(const check::Judgement& judgement) {
+  nlohmann::ordered_json findings = nlohmann::ordered_json::array();
+  for (const check::Finding& finding : judgement.findings) {
+    findings.push_back({{"name", finding.name},
+                        {"answer", check::name_of(finding.answer)},
+                        {"text", finding.text},
+                        {"fix", finding.fix}});
+  }
+  const nlohmann::ordered_json root = {{"schema", 1},
+                                       {"subject", judgement.subject},
+                                       {"program", judgement.program},
+                                       {"answer", check::name_of(judgement.answer())},
+                                       {"findings", findings}};
+  // Paths need not be UTF-8.
+  return root.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
+}
+
+void print_text(const check::Judgement& judgement) {
+  fmt::print("{}: {}\n", judgement.subject, check::name_of(judgement.answer()));
+  for (const check::Finding& finding : judgement.findings) {
+    fmt::print("  {:<7} {}\n", check::name_of(finding.answer), finding.text);
+    if (!finding.fix.empty()) fmt::print("          {}\n", finding.fix);
+  }
+}
+
+bool is_pid(const std::string& text) {
+  return !text.empty() && text.size() < 10 &&
+         std::all_of(text.begin(), text.end(), [](char c) { return c >= '0' && c <= '9'; });
+}
+
+}  // namespace
+
+int check_command(const CheckOptions& options) {
+  const check::Judgement judgement =
+      is_pid(options.subject)
+          ? check::judge_process(std::stoi(options.subject), find_daemon(options.socket))
+          : check::judge_program(options.subject);
+  if (options.json) {
+    fmt::print("{}\n", as_json(judgement));
+  } else {
+    print_text(judgement);
+  }
+  return static_cast<int>(judgement.answer());
+}
+
+}  // namespace portpool

@@ -1,0 +1,84 @@
+#include "cli/launch.h"
+
+#include <fmt/format.h>
+
+#include <csignal>
+#include <cstdlib>
+
+#include "error.h"
+
+namespace portpool {
+
+namespace fs = std::filesystem;
+
+fs::path find_library() {
+  if (const char* named = std::getenv("PORTPOOL_LIBRARY")) return named;
+  const fs::path program = fs::read_symlink("/proc/self/exe").parent_path();
+  const fs::path candidates[] = {program / "../lib/libportpool.so", PORTPOOL_INSTALLED_LIBRARY};
+  for (const fs::path& candidate : candidates) {
+    std::error_code error;
+    fs::path real = fs::canonical(candidate, error);
+    if (!error) return real;
+  }
+  throw UserError(
+      fmt::format("libportpool.so is neither in {} nor at {}; name it with PORTPOOL_LIBRARY",
+                  (program / "../lib").lexically_normal().string(), PORTPOOL_INSTALLED_LIBRARY));
+}
+
+PrivateFolder::PrivateFolder() {
+  const char* runtime = std::getenv("XDG_RUNTIME_DIR");
+  for (const std::string& parent :
+       {std::string(runtime != nullptr ? runtime : ""), std::string("/tmp")}) {
+    if (parent.empty()) continue;
+    std::string name = parent + "/portpool-XXXXXX";
+    if (mkdtemp(name.data()) == nullptr) continue;
+    path_ = name;
+    return;
+  }
+  throw UserError(with_errno("cannot make a folder for the socket in /tmp"));
+}
+
+PrivateFolder::~PrivateFolder() {
+  std::error_code ignored;
+  fs::remove_all(path_, ignored);
+}
+
+std::vector<std::string> shim_environment(const fs::path& library, const std::string& socket,
+                                          const std::string& mode) {
+  const char* preloaded = std::getenv("LD_PRELOAD");
+  std::string preload = "LD_PRELOAD=" + library.string();
+  if (preloaded != nullptr && *preloaded != '\0') preload += std::string(":") + preloaded;
+  std::vector<std::string> variables = {preload, "PORTPOOL_SOCKET=" + socket};
+  if (!mode.empty()) variables.push_back("PORTPOOL_MODE=" + mode);
+  return variables;
+}
+
+Config private_config(const std::string& socket, const std::vector<std::string>& sources) {
+  Config config = default_config();
+  config.socket = socket;
+  for (const std::string& source : sources) {
+    const std::string problem = add_source(config.pools.back(), source);
+    if (!problem.empty()) throw UserError("--source: " + problem);
+  }
+  return config;
+}
+
+void run_to_end(EventLoop& loop, Child& child, const std::vector<std::string>& command,
+                const std::vector<std::string>& environment) {
+  loop.handle_signals(
+      {SIGCHLD, SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2, SIGWINCH},
+      [&](const signalfd_siginfo& signal) {
+        if (signal.ssi_signo != SIGCHLD) return child.forward(signal);
+        const bool ended_before = child.command_ended();
+        child.reap();
+        if (!child.running()) return loop.stop();
+        if (child.command_ended() && !ended_before) {
+          fmt::print(stderr, "portpool: {} went into the background; serving it until it ends\n",
+                     command.front());
+        }
+      });
+  child.start(command, environment);
+  loop.run();
+}
+
+}  // namespace portpool

@@ -1,0 +1,45 @@
+// A command under the shim: with which library and environment, and until when.
+#pragma once
+
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "cli/child.h"
+#include "serve/config.h"
+#include "serve/event_loop.h"
+
+namespace portpool {
+
+// libportpool.so: in build/<preset>/lib beside build/<preset>/bin, or the installed place, or where
+// PORTPOOL_LIBRARY says. Throws UserError.
+std::filesystem::path find_library();
+
+// A directory of our own for the private daemon's socket.
+class PrivateFolder {
+ public:
+  PrivateFolder();
+  ~PrivateFolder();
+  PrivateFolder(const PrivateFolder&) = delete;
+  PrivateFolder& operator=(const PrivateFolder&) = delete;
+
+  std::string socket() const { return path_ / "poold.sock"; }
+
+ private:
+  std::filesystem::path path_;
+};
+
+// mode: PORTPOOL_MODE, or empty.
+std::vector<std::string> shim_environment(const std::filesystem::path& library,
+                                          const std::string& socket, const std::string& mode);
+
+// The configuration of a private daemon. `sources`: those of the one pool, as the configuration
+// file has them. Throws UserError.
+Config private_config(const std::string& socket, const std::vector<std::string>& sources);
+
+// Runs the loop until the command and everything it left behind have ended.
+void run_to_end(EventLoop& loop, Child& child, const std::vector<std::string>& command,
+                const std::vector<std::string>& environment);
+
+}  // namespace portpool
