@@ -192,12 +192,7 @@ GUEST(name_after_exec) {
 GUEST(bind_and_exec) {
   const int fd = bound_socket(SocketAddress(arguments.at(0)));
   CHECK_THAT(fcntl(fd, F_SETFD, 0) == 0);
-  std::vector<std::string> command = guest_command("name_after_exec", {std::to_string(fd)});
-  std::vector<char*> argv;
-  for (std::string& argument : command) argv.push_back(argument.data());
-  argv.push_back(nullptr);
-  execv(argv[0], argv.data());
-  CHECK_THAT(false);
+  become_guest("name_after_exec", {std::to_string(fd)});
 }
 
 class BindDeferred : public PooledNet {};

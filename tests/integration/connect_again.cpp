@@ -54,6 +54,7 @@ GUEST(after_refusal_nonblocking) {
 GUEST(disconnect_and_connect) {
   const SocketAddress first(arguments.at(0));
   const SocketAddress second(arguments.at(1));
+  int same = 0;
   for (int i = 0; i < 20; ++i) {
     const int fd = tcp_socket(AF_INET);
     say("disconnect unused: " + error_name(disconnect_error(fd)));
@@ -64,11 +65,13 @@ GUEST(disconnect_and_connect) {
     const auto kept = local_port(fd);
     say(kept == 0 ? "no port after disconnect" : "port after disconnect");
     CHECK_THAT(connect_error(fd, second) == 0);
-    say(local_port(fd) == kept ? "the same port" : "another port");
+    same += local_port(fd) == kept ? 1 : 0;
     CHECK_THAT(peer_address(fd).text() == second.text());
     CHECK_THAT(echo_round_trip(fd));
     CHECK_THAT(close(fd) == 0);
   }
+  // By chance now and then.
+  say(same <= 5 ? "another port each time" : "the same port");
 }
 
 // The peer goes, the socket is disconnected, and used for listening: RFC-wise odd, on Linux

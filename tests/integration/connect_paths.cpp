@@ -190,6 +190,16 @@ TEST_F(PooledNet, ModeOfTheProcess) {
   EXPECT_EQ(kernel_connects(after) - kernel_connects(before), 5U);
 }
 
+// What is only watched gets a lane too, for the sake of those who look at it.
+TEST_F(PooledNet, WatchedDestinationsAreSeen) {
+  EXPECT_EQ(run_guest("echo_often", poold.shim({"PORTPOOL_MODE=observe"}), {kOtherEcho, "1"}),
+            GuestResult{});
+  EXPECT_TRUE(poold.eventually_status([](const nlohmann::json& now) {
+    return !lane_of(now, kOtherEcho).is_null();
+  })) << poold.status();
+  EXPECT_EQ(pool_connects(poold.status()), 0U);
+}
+
 TEST_F(PooledNet, SilentUnlessVerbose) {
   EXPECT_EQ(run_guest("echo_often", poold.shim(), {kEcho, "1"}), GuestResult{});
   const GuestResult verbose =

@@ -170,13 +170,7 @@ GUEST(executes) {
   const int fresh = tcp_socket(AF_INET);
   CHECK_THAT(connected >= 0 && fresh >= 0);
   CHECK_THAT(fcntl(connected, F_SETFD, 0) == 0 && fcntl(fresh, F_SETFD, 0) == 0);
-  std::vector<std::string> command = guest_command(
-      "after_exec", {arguments.at(0), std::to_string(connected), std::to_string(fresh)});
-  std::vector<char*> argv;
-  for (std::string& argument : command) argv.push_back(argument.data());
-  argv.push_back(nullptr);
-  execv(argv[0], argv.data());
-  CHECK_THAT(false);
+  become_guest("after_exec", {arguments.at(0), std::to_string(connected), std::to_string(fresh)});
 }
 
 class Descriptors : public PooledNet {

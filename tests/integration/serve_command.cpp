@@ -11,6 +11,7 @@
 #include <regex>
 
 #include "integration/common.h"
+#include "portpool/layout.h"
 
 namespace portpool::test {
 namespace {
@@ -179,7 +180,7 @@ TEST_F(PooledNet, StatusHasEveryFieldOfTheContract) {
   const nlohmann::json& daemon = status.at("daemon");
   EXPECT_EQ(daemon.at("pid"), poold.process().pid());
   EXPECT_TRUE(daemon.at("version").is_string());
-  EXPECT_EQ(daemon.at("layout"), "1.0");
+  EXPECT_EQ(daemon.at("layout"), std::to_string(kLayoutMajor) + "." + std::to_string(kLayoutMinor));
   EXPECT_EQ(daemon.at("mode"), "pool");
   for (const char* number : {"generation", "heartbeat_age_ms", "uptime_s"}) {
     EXPECT_TRUE(daemon.at(number).is_number_unsigned()) << number;

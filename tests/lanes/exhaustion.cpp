@@ -105,9 +105,6 @@ TEST_P(Exhaustion, OtherDestinationsAreNotAffected) {
 
 // A destination seen for the first time has no lane yet, and takes the kernel's path.
 TEST_P(Exhaustion, DestinationsWithoutALaneAreNotAffected) {
-  if (strategy() == "bind") {
-    GTEST_SKIP() << "the kernel's own choice passes over ports that were bound (docs/decisions.md)";
-  }
   start(8);
   make_lane(kEcho);
   Client client(poold->shim());

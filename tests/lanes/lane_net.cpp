@@ -54,6 +54,13 @@ void LaneNet::make_lane(const std::string& destination) const {
     return !lane_of(now, destination).is_null() && fallbacks(now, "no_lane") == before;
   });
   if (!made) throw std::runtime_error("poold made no lane: " + poold->status().dump());
+  // The connection that asked for the lane was open when poold filled it.
+  const nlohmann::json status = poold->status();
+  for (const nlohmann::json& lane : status.at("lanes")) {
+    if (lane.at("destination") == destination && !lane_comes_true(destination, lane.at("source"))) {
+      throw std::runtime_error("not as in the kernel's table: " + lane.dump());
+    }
+  }
 }
 
 }  // namespace portpool::test

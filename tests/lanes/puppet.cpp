@@ -216,13 +216,7 @@ const std::map<std::string, std::function<std::string(std::istream&)>> kCommands
 // exec: becomes a new puppet by execv(), which goes on counting; open sockets stay open.
 [[noreturn]] void become_new(int next_number) {
   for (const int fd : held) fcntl(fd, F_SETFD, 0);
-  std::vector<std::string> command = guest_command("puppet", {std::to_string(next_number)});
-  std::vector<char*> argv;
-  for (std::string& argument : command) argv.push_back(argument.data());
-  argv.push_back(nullptr);
-  execv(argv[0], argv.data());
-  CHECK_THAT(false);
-  _exit(1);
+  become_guest("puppet", {std::to_string(next_number)});
 }
 
 }  // namespace

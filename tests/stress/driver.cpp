@@ -10,6 +10,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <queue>
 #include <sstream>
 #include <system_error>
 
@@ -27,6 +28,10 @@ constexpr std::size_t kForeign = 2;
 constexpr std::size_t kHistory = 30;
 // After a connect() that failed where the kernel can: how often the same is tried again.
 constexpr int kRetries = 3;
+// Orders that a worker may have before its first answer is read. A socket's buffer
+// (net.core.wmem_default) holds about 270 messages as short as these: with more under way, worker
+// and driver would wait for each other to read.
+constexpr std::size_t kUnanswered = 100;
 const std::vector<std::string> kDestinations{"127.0.0.1:9001", "127.0.0.1:9002", "[::1]:9001"};
 
 std::string source_for(const std::string& destination) {
@@ -200,14 +205,24 @@ void StressDriver::carry_out(const std::vector<Order>& orders) {
             order.how + " " + std::to_string(order.id) + " " + order.destination + ",";
   }
   note(text.size() > 400 ? text.substr(0, 400) + "..." : text);
-  for (const Order& order : orders) {
+  std::vector<std::string> answers(orders.size());
+  std::vector<std::queue<std::size_t>> unanswered(workers_.size());
+  const auto await_answer = [&](std::size_t worker) {
+    answers[unanswered[worker].front()] = workers_[worker]->answer();
+    unanswered[worker].pop();
+  };
+  for (std::size_t i = 0; i < orders.size(); ++i) {
+    const Order& order = orders[i];
     const std::string id = std::to_string(order.id);
+    if (unanswered[order.worker].size() == kUnanswered) await_answer(order.worker);
     workers_[order.worker]->send(order.destination.empty()
                                      ? "close " + id + " " + order.how
                                      : "connect " + id + " " + order.destination + " " + order.how);
+    unanswered[order.worker].push(i);
   }
-  std::vector<std::string> answers;
-  for (const Order& order : orders) answers.push_back(workers_[order.worker]->answer());
+  for (std::size_t worker = 0; worker < workers_.size(); ++worker) {
+    while (!unanswered[worker].empty()) await_answer(worker);
+  }
   // Only now: what follows may connect, too.
   for (std::size_t i = 0; i < orders.size(); ++i) {
     if (orders[i].destination.empty()) {

@@ -27,7 +27,7 @@ Worker::Worker(const Under& under, int lifeline) {
   if (pid_ == 0) {
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() != parent) _exit(127);
-    become_guest(under, ends[1], lifeline);
+    become_worker(under, ends[1], lifeline);
   }
   close(ends[1]);
   control_ = ends[0];
@@ -41,20 +41,15 @@ Worker::~Worker() {
   close(control_);
 }
 
-void Worker::become_guest(const Under& under, int control, int lifeline) {
+void Worker::become_worker(const Under& under, int control, int lifeline) {
   std::vector<std::string> environment;
   if (under.shim) environment = preload_environment();
   environment.insert(environment.end(), under.environment.begin(), under.environment.end());
   for (std::string& entry : environment) putenv(entry.data());
-  std::vector<std::string> command = guest_command("stress_worker");
-  std::vector<char*> argv;
-  for (std::string& word : command) argv.push_back(word.data());
-  argv.push_back(nullptr);
   dup2(control, STDIN_FILENO);
   dup2(control, STDOUT_FILENO);
   if (dup2(lifeline, kLifeline) == kLifeline) fcntl(kLifeline, F_SETFD, 0);
-  execv(argv[0], argv.data());
-  _exit(127);
+  become_guest("stress_worker");
 }
 
 void Worker::send(const std::string& command) {

@@ -39,7 +39,7 @@ class Worker {
   }
 
  private:
-  [[noreturn]] static void become_guest(const Under& under, int control, int lifeline);
+  [[noreturn]] static void become_worker(const Under& under, int control, int lifeline);
 
   pid_t pid_ = -1;
   int control_ = -1;

@@ -108,6 +108,15 @@ std::vector<std::string> guest_command(const std::string& name, const Arguments&
   return command;
 }
 
+void become_guest(const std::string& name, const Arguments& arguments) {
+  std::vector<std::string> command = guest_command(name, arguments);
+  std::vector<char*> argv;
+  for (std::string& word : command) argv.push_back(word.data());
+  argv.push_back(nullptr);
+  execv(argv[0], argv.data());
+  check_failed(__FILE__, __LINE__, "execv() returned");
+}
+
 Process start_guest(const std::string& name, const Under& under, const Arguments& arguments) {
   std::vector<std::string> environment;
   if (under.shim) environment = preload_environment();

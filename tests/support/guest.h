@@ -80,6 +80,9 @@ void PrintTo(const GuestResult& result, std::ostream* stream);
 // The command line that runs a guest: for `poold run -- ...` and the like.
 std::vector<std::string> guest_command(const std::string& name, const Arguments& arguments = {});
 
+// Turns this process into a guest (execv): for guests that go on as another one, and after fork().
+[[noreturn]] void become_guest(const std::string& name, const Arguments& arguments = {});
+
 Process start_guest(const std::string& name, const Under& under, const Arguments& arguments = {});
 GuestResult run_guest(const std::string& name, const Under& under, const Arguments& arguments = {});
 

@@ -4,6 +4,7 @@
 #include <signal.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <stdexcept>
 
 #include "support/sockets.h"
@@ -20,8 +21,13 @@ GUEST(support_touch) {
 
 Poold::Poold(const std::string& config) : socket_(directory_.file("poold.sock")) {
   command_ = {poold_path(), "serve", "--socket", socket_};
-  if (!config.empty()) {
-    command_.insert(command_.end(), {"--config", directory_.write("poold.toml", config)});
+  std::string text = config;
+  const char* strategy = std::getenv("PORTPOOL_TEST_STRATEGY");
+  if (strategy != nullptr && text.find("strategy = ") == std::string::npos) {
+    text.insert(0, "strategy = \"" + std::string(strategy) + "\"\n");
+  }
+  if (!text.empty()) {
+    command_.insert(command_.end(), {"--config", directory_.write("poold.toml", text)});
   }
   start();
 }

@@ -17,7 +17,8 @@ namespace portpool::test {
 // when it answers. Throws std::runtime_error (with poold's own words) when it does not.
 class Poold {
  public:
-  // `config`: the text of a configuration file; none is given to poold when it is empty.
+  // `config`: the text of a configuration file; none is given to poold when it is empty. Where it
+  // names no strategy, the environment's PORTPOOL_TEST_STRATEGY does.
   explicit Poold(const std::string& config = "");
   // Ends it by SIGTERM when that has not happened yet; a bad end is a test failure.
   ~Poold();

@@ -35,6 +35,20 @@ TEST(AddressText, EndpointsHaveBracketsForV6) {
   EXPECT_EQ(to_text(Endpoint{}), "[::]:0");
 }
 
+TEST(AddressText, ReadsEndpoints) {
+  for (const char* text : {"10.0.0.5:80", "0.0.0.0:1", "[2001:db8::1]:65535", "[::]:9481"}) {
+    const auto endpoint = parse_endpoint(text);
+    ASSERT_TRUE(endpoint) << text;
+    EXPECT_EQ(to_text(*endpoint), text);
+  }
+  for (const char* text :
+       {"", ":", "10.0.0.5", "10.0.0.5:", ":80", "10.0.0.5:0", "10.0.0.5:65536", "10.0.0.5:8O",
+        "10.0.0.5:80 ", "10.0.0.5:+80", "10.0.0.0/24:80", "::1:80", "[::1]", "[::1]80", "[::1:80",
+        "::1]:80", "[10.0.0.5]:80", "[]:80", "localhost:80"}) {
+    EXPECT_FALSE(parse_endpoint(text)) << text;
+  }
+}
+
 TEST(AddressText, RefusesWhatIsNoAddress) {
   for (const char* text :
        {"", " ", "10.0.0", "10.0.0.256", "10.0.0.5 ", " 10.0.0.5", "10.0.0.5:80", "[::1]", "::1%lo",

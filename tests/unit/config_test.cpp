@@ -31,6 +31,7 @@ TEST(Config, EmptyTextIsTheDefault) {
     EXPECT_EQ(config.socket, kDefaultSocket);
     EXPECT_EQ(config.socket_group, "");
     EXPECT_EQ(config.max_lanes, 1024U);
+    EXPECT_FALSE(config.metrics_listen) << "several daemons on a host must not collide";
     ASSERT_EQ(config.pools.size(), 1U);
     EXPECT_EQ(config.pools[0].name, "default");
     EXPECT_TRUE(config.pools[0].destinations.empty());
@@ -42,7 +43,7 @@ TEST(Config, TakesEveryKey) {
   const Config config = read(R"(
 mode = "observe"
 strategy = "bind"
-metrics_listen = ""
+metrics_listen = "[::1]:9481"
 socket = "/tmp/p.sock"
 socket_group = "daemon"
 max_lanes = 16384
@@ -58,6 +59,8 @@ on_exhaustion = "fail-fast"
   EXPECT_EQ(config.mode, Mode::observe);
   EXPECT_EQ(config.strategy, StrategyChoice::bind);
   EXPECT_EQ(config.socket, "/tmp/p.sock");
+  ASSERT_TRUE(config.metrics_listen);
+  EXPECT_EQ(to_text(*config.metrics_listen), "[::1]:9481");
   EXPECT_EQ(config.socket_group, "daemon");
   EXPECT_EQ(config.max_lanes, 16384U);
   ASSERT_EQ(config.pools.size(), 3U);
@@ -78,6 +81,12 @@ on_exhaustion = "fail-fast"
   EXPECT_EQ(config.pools[1].on_exhaustion, OnExhaustion::kernel);
   EXPECT_EQ(config.pools[1].name, "pool2") << "a pool without a name is called by its number";
   EXPECT_EQ(config.pools[2].name, "default") << "the implicit last one";
+}
+
+TEST(Config, ModeAb) {
+  EXPECT_EQ(read("mode = \"ab\"").mode, Mode::ab);
+  EXPECT_EQ(read("mode = \"ab\"").ab_block, kDefaultAbBlock);
+  EXPECT_EQ(read("ab_block_ms = 20").ab_block, std::chrono::milliseconds(20));
 }
 
 TEST(Config, PortRanges) {
@@ -105,6 +114,9 @@ TEST(Config, RefusalsNameThePlaceAndWhatWasExpected) {
   for (const Refused& refused : {
            Refused{"mode = \"fast\"", "c.toml:1:8: ", "expected one of "},
            Refused{"mode = 1", "c.toml:1:8: ", "\"observe\""},
+           Refused{"mode = \"AB\"", "c.toml:1:8: ", "\"ab\""},
+           Refused{"ab_block_ms = 19", "c.toml:1:15: ", "from 20 to 3600000"},
+           Refused{"ab_block_ms = \"2s\"", "c.toml:1:15: ", "from 20 to 3600000"},
            Refused{"\n\nmode = true", "c.toml:3:8: ", "\"pool\""},
            Refused{"socket = 7", "c.toml:1:10: ", "expected a path in quotes"},
            Refused{"socket_group = [\"a\"]", "c.toml:1:16: ", "expected a group's name in quotes"},
@@ -115,6 +127,7 @@ TEST(Config, RefusalsNameThePlaceAndWhatWasExpected) {
            Refused{"max_lanes = \"9\"", "c.toml:1:13: ", "expected a whole number"},
            Refused{"max_lanes = 9223372036854775807", "c.toml:1:13: ", "expected a whole number"},
            Refused{"strategy = \"fast\"", "c.toml:1:12: ", "\"port-range\""},
+           Refused{"metrics_listen = \"lo:1\"", "c.toml:1:18: ", "\"lo:1\" is not an address and"},
            Refused{"metrics_listen = 1", "c.toml:1:18: ", "expected an address and port"},
            Refused{"[[pool]]\nsources = \"127.0.0.1\"",
                    "c.toml:2:11: ", "expected a list of source"},
@@ -146,8 +159,8 @@ TEST(Config, RefusalsNameThePlaceAndWhatWasExpected) {
 TEST(Config, AnUnknownKeyIsNamedWithThoseThatExist) {
   const std::string top = error_of("mode = \"pool\"\ncolour = 1");
   EXPECT_TRUE(top.starts_with("c.toml:2:1: unknown key \"colour\"")) << top;
-  for (const char* key :
-       {"mode", "strategy", "socket", "socket_group", "metrics_listen", "max_lanes", "pool"}) {
+  for (const char* key : {"mode", "ab_block_ms", "strategy", "socket", "socket_group",
+                          "metrics_listen", "max_lanes", "pool"}) {
     EXPECT_NE(top.find(key, top.find("known here")), std::string::npos) << key;
   }
   const std::string pool = error_of("[[pool]]\nname = \"a\"\nports = \"1-2\"");

@@ -31,8 +31,7 @@ class Directory : public ::testing::Test {
   const SegmentView& view() const { return segment_.view(); }
   // Where the search for `key` begins, `probe` places on.
   DirectoryEntry& place(const LaneKey& key, std::uint32_t probe = 0) const {
-    const auto start = static_cast<std::uint32_t>(hash_of(key) % view().directory_size());
-    return view().directory_entry((start + probe) % view().directory_size());
+    return view().directory_entry(view().directory_start(hash_of(key)) + probe);
   }
   void expect_lanes(const LaneKey& key, const std::vector<std::uint16_t>& lanes) const {
     LaneChoice found;

@@ -21,6 +21,7 @@ class LaneModel {
 
   Lane& lane() { return *lane_; }
   LaneRecord& record() { return record_; }
+  const LaneTruth& truth() const { return *truth_.find(record_.key); }
   std::uint16_t low() const { return record_.range.low; }
   std::uint16_t high() const { return record_.range.high; }
 

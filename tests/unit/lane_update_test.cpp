@@ -344,6 +344,27 @@ TEST_F(LaneUpdate, ListsQuarantinedPorts) {
   EXPECT_EQ(list(0).size(), 0U);
 }
 
+// Claimable, and seen in use: that is for the kernel to say once more.
+TEST_F(LaneUpdate, ListsContradictedPorts) {
+  model_.fill();
+  for (const std::uint16_t port : {model_.low(), kPort, model_.high()}) {
+    model_.set(port, Socket::used);
+  }
+  const auto list = [&](std::size_t limit) {
+    return contradicted_ports(model_.lane(), model_.truth(), limit);
+  };
+  model_.begin();
+  model_.dump(model_.low(), model_.high());
+  EXPECT_EQ(list(10), (std::vector<std::uint16_t>{model_.low(), kPort, model_.high()}));
+  EXPECT_EQ(list(2).size(), 2U);
+  take();  // a client has it
+  EXPECT_EQ(list(10), (std::vector<std::uint16_t>{model_.low(), model_.high()}));
+  put(PortMapId::quarantine);
+  EXPECT_EQ(list(10).size(), 2U);
+  model_.finish();
+  EXPECT_EQ(list(10).size(), 0U);
+}
+
 TEST_F(LaneUpdate, ANarrowerRangeTakesThePortsOutsideIt) {
   model_.set(40040, Socket::waiting);
   model_.block(40041, true);
@@ -389,6 +410,12 @@ TEST_F(LaneUpdate, CountsEachKind) {
   EXPECT_EQ(counts.reusable, 9U);
   EXPECT_EQ(counts.blocked, 11U);
   EXPECT_EQ(counts.free, 371U - 7 - 6 - 11);
+  const LaneCounts marked = count_lane(model_.lane(), CountFrom::marked_maps);
+  EXPECT_EQ(marked.in_use, counts.in_use);
+  EXPECT_EQ(marked.quarantined, counts.quarantined);
+  EXPECT_EQ(marked.reusable, counts.reusable);
+  EXPECT_EQ(marked.blocked, counts.blocked);
+  EXPECT_EQ(marked.free, counts.free);
 }
 
 TEST_F(LaneUpdate, CountsOfADamagedLaneStayFinite) {

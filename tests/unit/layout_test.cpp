@@ -60,6 +60,7 @@ std::map<std::string, Place> fields_of_SegmentHeader() {
           PORTPOOL_FIELD(H, shards),
           PORTPOOL_FIELD(H, lanes),
           PORTPOOL_FIELD(H, pools),
+          PORTPOOL_FIELD(H, trace),
           PORTPOOL_FIELD(H, reserved1),
           PORTPOOL_FIELD(H, heartbeat),
           PORTPOOL_FIELD(H, heartbeat_ns),
@@ -71,7 +72,10 @@ std::map<std::string, Place> fields_of_SegmentHeader() {
           PORTPOOL_FIELD(H, reconcile_cpu_ns),
           PORTPOOL_FIELD(H, attaches_refused),
           PORTPOOL_FIELD(H, lanes_touched),
-          PORTPOOL_FIELD(H, doorbell)};
+          PORTPOOL_FIELD(H, trace_until),
+          PORTPOOL_FIELD(H, doorbell),
+          PORTPOOL_FIELD(H, ab_block),
+          PORTPOOL_FIELD(H, trace_head)};
 }
 
 std::map<std::string, Place> fields_of_DirectoryEntry() {
@@ -111,11 +115,22 @@ std::map<std::string, Place> fields_of_Shard() {
 
 std::map<std::string, Place> fields_of_LatencyHistogram() {
   using L = LatencyHistogram;
-  return {PORTPOOL_FIELD(L, sum_ns), PORTPOOL_FIELD(L, max_ns), PORTPOOL_FIELD(L, buckets),
-          PORTPOOL_FIELD(L, reserved)};
+  return {PORTPOOL_FIELD(L, sum_ns),  PORTPOOL_FIELD(L, max_ns),      PORTPOOL_FIELD(L, buckets),
+          PORTPOOL_FIELD(L, cpu_ns),  PORTPOOL_FIELD(L, cpu_samples), PORTPOOL_FIELD(L, errors),
+          PORTPOOL_FIELD(L, no_port), PORTPOOL_FIELD(L, reserved)};
 }
 
 std::map<std::string, Place> fields_of_PoolInfo() { return {PORTPOOL_FIELD(PoolInfo, name)}; }
+
+std::map<std::string, Place> fields_of_TraceEntry() {
+  using E = TraceEntry;
+  return {PORTPOOL_FIELD(E, sequence),    PORTPOOL_FIELD(E, started_ns),
+          PORTPOOL_FIELD(E, duration_ns), PORTPOOL_FIELD(E, comm),
+          PORTPOOL_FIELD(E, source),      PORTPOOL_FIELD(E, destination),
+          PORTPOOL_FIELD(E, pid),         PORTPOOL_FIELD(E, error),
+          PORTPOOL_FIELD(E, source_port), PORTPOOL_FIELD(E, destination_port),
+          PORTPOOL_FIELD(E, call)};
+}
 
 Structs compiled() {
   return {PORTPOOL_STRUCT(Section),
@@ -125,7 +140,8 @@ Structs compiled() {
           PORTPOOL_STRUCT(Lane),
           PORTPOOL_STRUCT(Shard),
           PORTPOOL_STRUCT(LatencyHistogram),
-          PORTPOOL_STRUCT(PoolInfo)};
+          PORTPOOL_STRUCT(PoolInfo),
+          PORTPOOL_STRUCT(TraceEntry)};
 }
 
 // Headings "### `Name` (N bytes)" and, below each, rows "| `field` | offset | size | meaning |".
@@ -178,11 +194,9 @@ TEST(LayoutPage, ShowsEachFieldWhereItIs) {
 // Guards the lists above: a field that is missing there shows as a hole.
 TEST(LayoutPage, ListsLeaveNoFieldOut) {
   // Bytes that alignment leaves unused.
-  const std::map<std::string, std::size_t> padding = {{"SegmentHeader", 40 + 4 + 60},
-                                                      {"DirectoryEntry", 8},
-                                                      {"RequestSlot", 16},
-                                                      {"Lane", 8 + 8 + 32 + 2624},
-                                                      {"Shard", 2560}};
+  const std::map<std::string, std::size_t> padding = {
+      {"SegmentHeader", 40 + 48},  {"DirectoryEntry", 8}, {"RequestSlot", 16},
+      {"Lane", 8 + 8 + 32 + 2624}, {"Shard", 2560},       {"TraceEntry", 40}};
   for (const auto& [name, structure] : compiled()) {
     std::size_t covered = 0;
     for (const auto& [field, place] : structure.fields) covered += place.size;

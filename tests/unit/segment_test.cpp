@@ -15,9 +15,9 @@
 namespace portpool::test {
 namespace {
 
-constexpr Section SegmentHeader::*kSections[] = {&SegmentHeader::directory,
-                                                 &SegmentHeader::requests, &SegmentHeader::shards,
-                                                 &SegmentHeader::lanes, &SegmentHeader::pools};
+constexpr Section SegmentHeader::*kSections[] = {
+    &SegmentHeader::directory, &SegmentHeader::requests, &SegmentHeader::shards,
+    &SegmentHeader::lanes,     &SegmentHeader::pools,    &SegmentHeader::trace};
 
 class OpenSegment : public ::testing::Test {
  protected:
@@ -126,9 +126,16 @@ TEST_F(OpenSegment, EachSectionsGeometryIsChecked) {
   }
 }
 
+// As a daemon of layout 1.0 leaves it.
+TEST_F(OpenSegment, MayHaveNoTrace) {
+  header().trace = {};
+  ASSERT_EQ(open(), SegmentCheck::ok);
+  EXPECT_EQ(view_.trace_count(), 0U);
+}
+
 TEST_F(OpenSegment, TheLastElementMayEndWithTheMapping) {
-  Section& lanes = header().lanes;
-  const std::uint64_t end = lanes.offset + std::uint64_t{lanes.count} * sizeof(Lane);
+  const Section& last = header().trace;
+  const std::uint64_t end = last.offset + std::uint64_t{last.count} * sizeof(TraceEntry);
   EXPECT_EQ(open(end), SegmentCheck::ok);
   EXPECT_EQ(open(end - 1), SegmentCheck::bad_geometry);
 }
@@ -163,6 +170,7 @@ TEST_F(OpenSegment, AnyIndexStaysInside) {
     expect_inside(view_.shard(i));
     expect_inside(view_.lane(i));
     expect_inside(view_.pool(i));
+    expect_inside(view_.trace(i));
   }
   EXPECT_EQ(&view_.lane(3), &view_.lane(0));
 }

@@ -8,6 +8,7 @@
 #include "portpool/counters.h"
 #include "portpool/fallback.h"
 #include "portpool/layout.h"
+#include "portpool/results.h"
 
 namespace portpool::test {
 namespace {
@@ -31,10 +32,27 @@ TEST(CounterTable, NamesAreDistinctAndFitForMetrics) {
 
 TEST(CounterTable, IndexAndTextBelongTogether) {
   const auto name = [](Counter c) { return kCounterTexts[static_cast<std::size_t>(c)].name; };
-  EXPECT_EQ(name(Counter::k_result_ok), "result_ok");
+  EXPECT_EQ(name(Counter::k_pool_ok), "pool_ok");
   EXPECT_EQ(name(Counter::k_rejections), "rejections");
   EXPECT_EQ(name(Counter::k_attaches), "attaches");
   EXPECT_LE(kCounters, std::size(Shard{}.counters));
+}
+
+TEST(ResultTable, EachPathHasACounterOfItsOwn) {
+  const auto name = [](Route path, ConnectResult result) {
+    return std::string(kCounterTexts[static_cast<std::size_t>(result_counter(path, result))].name);
+  };
+  EXPECT_EQ(name(Route::pool, ConnectResult::k_ok), "pool_ok");
+  EXPECT_EQ(name(Route::kernel, ConnectResult::k_ok), "kernel_ok");
+  std::set<std::string> names;
+  for (std::size_t i = 0; i < kConnectResults; ++i) {
+    std::string end(kResultTexts[i].name);
+    std::transform(end.begin(), end.end(), end.begin(),
+                   [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+    EXPECT_EQ(name(Route::pool, static_cast<ConnectResult>(i)), "pool_" + end);
+    EXPECT_EQ(name(Route::kernel, static_cast<ConnectResult>(i)), "kernel_" + end);
+    EXPECT_TRUE(names.insert(end).second) << end;
+  }
 }
 
 TEST(FallbackTable, NamesAreDistinctAndFitForMetrics) {

@@ -129,6 +129,25 @@ TEST_F(Truth, BeginForgetsEarlierDumps) {
   for (const std::uint64_t word : collector_.find(record_.key)->waiting) EXPECT_EQ(word, 0U);
 }
 
+TEST_F(Truth, ForgetsOnePort) {
+  for (const auto& [state, timer] : {std::pair<std::uint8_t, std::uint32_t>{TCP_ESTABLISHED, 0},
+                                     {TCP_TIME_WAIT, 59'500},
+                                     {TCP_TIME_WAIT, 1}}) {
+    ASSERT_NE(sorted(kAlways, state, timer), Where::nowhere);
+    kernel::SocketRecord neighbour;
+    neighbour.local = {record_.key.source, 40008};
+    neighbour.remote = {record_.key.destination, record_.key.destination_port};
+    neighbour.state = TCP_ESTABLISHED;
+    collector_.add(neighbour);
+    collector_.forget(record_.key, 40007);
+    const LaneTruth& truth = *collector_.find(record_.key);
+    std::uint64_t others = truth.waiting[40007 / 64];
+    for (const PortBits& bits : truth.reusable) others |= bits[40007 / 64];
+    EXPECT_EQ(others, 0U);
+    EXPECT_EQ(truth.used[40007 / 64], std::uint64_t{1} << (40008 % 64));
+  }
+}
+
 TEST_F(Truth, RemembersHowTheMapsStoodBefore) {
   make_free(*lane_, 40000, 40009);
   put_port(port_map(*lane_, PortMapId::quarantine), 40010);

@@ -1,0 +1,1 @@
+"""What the tests of real programs share; ProgramCase in case.py is the way in."""
