@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <cstdlib>
+#include <iterator>
 #include <memory>
 #include <numeric>
 #include <random>
@@ -12,6 +14,7 @@
 #include "portpool/latency.h"
 #include "portpool/layout.h"
 #include "portpool/port_map.h"
+#include "portpool/trace.h"
 
 namespace portpool {
 namespace {
@@ -100,6 +103,50 @@ void record_latency(benchmark::State& state) {
   for (auto iteration : state) shared_histogram->record(4096 + (step(sequence) & 0xFFF));
 }
 
+// What the trace adds to a call: with nobody listening the look at the header, with a tracer the
+// entry as well (but neither the clock nor the getsockname() that the library needs for it).
+struct alignas(4096) TracedSegment {
+  SegmentHeader header;
+  alignas(64) DirectoryEntry directory;
+  alignas(64) RequestSlot request;
+  alignas(4096) Shard shard;
+  alignas(4096) Lane lane;
+  PoolInfo pool;
+  TraceEntry trace[16384];
+};
+std::unique_ptr<TracedSegment> shared_segment;
+
+SegmentView traced_segment(bool listening) {
+  shared_segment = std::make_unique<TracedSegment>();
+  TracedSegment& s = *shared_segment;
+  const auto section = [&](const auto& first, std::uint32_t count) {
+    const auto offset = reinterpret_cast<const char*>(&first) - reinterpret_cast<const char*>(&s);
+    return Section{static_cast<std::uint64_t>(offset), sizeof first, count};
+  };
+  s.header.layout_major = kLayoutMajor;
+  s.header.directory = section(s.directory, 1);
+  s.header.requests = section(s.request, 1);
+  s.header.shards = section(s.shard, 1);
+  s.header.lanes = section(s.lane, 1);
+  s.header.pools = section(s.pool, 1);
+  s.header.trace = section(s.trace[0], static_cast<std::uint32_t>(std::size(s.trace)));
+  if (listening) renew_trace(s.header);
+  s.header.magic.store(kMagic);
+  SegmentView view;
+  if (SegmentView::open(&s, sizeof s, view) != SegmentCheck::ok) std::abort();
+  return view;
+}
+SegmentView shared_view;
+
+void trace_call(benchmark::State& state) {
+  if (state.thread_index() == 0) shared_view = traced_segment(state.range(0) != 0);
+  TraceRecord record;
+  for (auto iteration : state) {
+    if (is_traced(shared_view.header())) write_trace(shared_view, record);
+    ++record.started_ns;
+  }
+}
+
 void occupancies(benchmark::internal::Benchmark* bench) {
   bench->ArgName("percent_x100");
   for (const std::int64_t occupancy : {0, 5000, 9000, 9900, 9990, 9999}) bench->Arg(occupancy);
@@ -108,6 +155,7 @@ void occupancies(benchmark::internal::Benchmark* bench) {
 BENCHMARK(claim_and_release)->Apply(occupancies)->Threads(1)->Threads(2)->UseRealTime();
 BENCHMARK(take_and_put)->Apply(occupancies)->Threads(1)->Threads(2)->UseRealTime();
 BENCHMARK(record_latency)->Threads(1)->Threads(2)->UseRealTime();
+BENCHMARK(trace_call)->ArgName("listening")->Arg(0)->Arg(1)->Threads(1)->Threads(2)->UseRealTime();
 BENCHMARK(random_number);
 
 }  // namespace

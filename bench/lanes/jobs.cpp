@@ -3,6 +3,7 @@
 #include <poll.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -59,6 +60,9 @@ class Work {
       case Job::touch:
         if (const int fd = connected(); fd >= 0) close_with_reset(fd);
         break;
+      case Job::touch_many:
+        for (std::uint32_t i = 0; i < order.count; ++i) touch_nobody(i);
+        break;
       case Job::peer_closes:
         while (now_ns() < end_) until_peer_closes(order.pause_us);
         break;
@@ -105,6 +109,14 @@ class Work {
     return fd;
   }
 
+  void touch_nobody(std::uint32_t n) {
+    sockaddr_in nobody = destination_;
+    nobody.sin_addr.s_addr = htonl(0x7F010000U + n);  // 127.1.0.0 and so on
+    const int fd = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    ::connect(fd, reinterpret_cast<const sockaddr*>(&nobody), sizeof nobody);
+    ::close(fd);
+  }
+
   void until_peer_closes(std::uint32_t pause_us) {
     if (const int fd = connected(); fd >= 0) {
       char byte = 0;
@@ -121,8 +133,9 @@ class Work {
     }
   }
 
-  // Closes a connection with a byte unread. The kernel answers with a reset and the port is free at
-  // once; the shim saw only a connection that stood, and has to leave the port to poold.
+  // Closes a connection with a byte unread, by a system call of its own. The kernel sends a reset
+  // and the port is free at once. The shim sees it when the number comes back, and leaves the port
+  // to poold.
   void refill() {
     if (held_.empty()) return;
     const int fd = held_.back();
@@ -133,7 +146,7 @@ class Work {
     for (int i = 0; i < 3; ++i) {
       if (const int none = connected(); none >= 0) close_with_reset(none);
     }
-    ::close(fd);
+    ::syscall(SYS_close, fd);
     const std::uint64_t closed = now_ns();
     const std::uint64_t limit = closed + 5'000'000'000;
     for (std::uint64_t now = closed; now < limit; now = now_ns()) {

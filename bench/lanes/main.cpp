@@ -22,7 +22,8 @@ namespace {
 
 constexpr const char* kUsage =
     "bench_lanes: what lanes cost, and what they give when ports run out\n"
-    "  --only NAME       one of reconcile, last-ports, refill, sources, fail-fast\n"
+    "  --only NAME       one of reconcile, last-ports, refill, sources, fail-fast,\n"
+    "                    observing\n"
     "  --quick           a few seconds each\n"
     "  --json FILE       writes the figures there too\n"
     "  --poold FILE, --library FILE   the programs measured (those built with this one)\n";
@@ -40,6 +41,7 @@ constexpr Measurement kMeasurements[] = {
     {"sources", "sources: one destination, three source addresses", &measure_sources},
     {"fail-fast", "fail-fast: no port free, four workers that try again every ms",
      &measure_fail_fast},
+    {"observing", "observing: looking at 1,000 lanes", &measure_observing},
 };
 
 // A built program, found from this one's place in the build folder.

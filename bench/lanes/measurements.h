@@ -24,6 +24,8 @@ nlohmann::json measure_last_ports(const LaneOptions& options);
 nlohmann::json measure_refill(const LaneOptions& options);
 // 60,000 connections held to one destination, from three addresses.
 nlohmann::json measure_sources(const LaneOptions& options);
+// A scrape of /metrics and a `poold status`, with 1,000 lanes.
+nlohmann::json measure_observing(const LaneOptions& options);
 // What exhaustion costs, on the kernel's path and with fail-fast.
 nlohmann::json measure_fail_fast(const LaneOptions& options);
 

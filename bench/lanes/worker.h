@@ -14,6 +14,7 @@ namespace portpool::bench {
 
 enum class Job : std::uint32_t {
   touch,         // one connection, reset: makes the daemon keep a lane
+  touch_many,    // one to each of `count` addresses where nobody listens: refused, but asked for
   peer_closes,   // short connections that the other side closes first, for ms
   resets,        // short connections that end with a reset of ours, for ms
   hold,          // opens `count` connections, and keeps them
