@@ -8,8 +8,16 @@
 set -euo pipefail
 
 build_packages=(g++ cmake ninja-build pkg-config libboost-dev libspdlog-dev libcli11-dev
-  libtomlplusplus-dev nlohmann-json3-dev libmnl-dev libgtest-dev libbenchmark-dev)
-test_packages=(iproute2 nginx-light wrk python3-minimal procps util-linux musl-tools binutils)
+  libtomlplusplus-dev nlohmann-json3-dev libmnl-dev libncurses-dev prometheus-cpp-dev libgtest-dev
+  libbenchmark-dev)
+test_packages=(iproute2 tmux procps util-linux musl-tools binutils python3 wrk
+  nginx-light libnginx-mod-stream haproxy openjdk-17-jdk-headless nodejs curl
+  redis-server redis-tools squid postgresql openssh-client openssh-server prometheus
+  nftables vsftpd tnftp)
+# The reports' test opens them in a browser. Ubuntu has it as a snap only; the test is skipped there.
+if ! grep -qsx 'ID=ubuntu' /etc/os-release; then
+  test_packages+=(chromium)
+fi
 lint_packages=(clang clang-format clang-tidy libclang-rt-dev python3-minimal python3-yaml)
 
 wanted=()
@@ -48,7 +56,8 @@ fi
 
 missing=()
 for package in "${wanted[@]}"; do
-  dpkg -s "$package" 2>/dev/null | grep -q '^Status: .* installed$' || missing+=("$package")
+  [ "$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null)" = installed ] ||
+    missing+=("$package")
 done
 if [ ${#missing[@]} -eq 0 ]; then
   exit 0
@@ -63,7 +72,7 @@ if [ "$(id -u)" -ne 0 ]; then
   as_root=(sudo)
 fi
 
-# nginx would start listening at once: invoke-rc.d asks policy-rc.d first, and 101 means "do not".
+# nginx and prometheus would start listening at once: invoke-rc.d asks policy-rc.d first, and 101 means "do not".
 policy=/usr/sbin/policy-rc.d
 if [ ! -e "$policy" ]; then
   trap '"${as_root[@]}" rm -f "$policy"' EXIT
@@ -75,3 +84,12 @@ echo "install-deps: installing ${missing[*]}"
 "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get update -qq
 "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
   apt-get install -y -qq --no-install-recommends "${missing[@]}"
+
+# Nor are they to start at the next boot, just because the tests use the programs.
+for service in nginx prometheus; do
+  case " ${missing[*]} " in
+    *" $service "* | *" $service-light "*)
+      "${as_root[@]}" systemctl disable "$service" >/dev/null 2>&1 || true
+      ;;
+  esac
+done
