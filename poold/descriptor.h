@@ -1,11 +1,11 @@
 // An owned file descriptor.
 #pragma once
 
-#include <signal.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
 
 #include <cerrno>
+#include <csignal>
 #include <initializer_list>
 #include <system_error>
 #include <utility>
