@@ -7,11 +7,21 @@
 
 namespace portpool::test {
 
-KernelPorts kernel_ports(const std::string& source, const std::string& destination) {
-  Process ss({"ss", "-4tanH"});
+namespace {
+
+std::string list_sockets(const char* options) {
+  Process ss({"ss", options});
   if (ss.wait() != 0) throw std::runtime_error("ss: " + ss.err());
+  return ss.out();
+}
+
+}  // namespace
+
+std::string kernel_table() { return list_sockets("-4tanp"); }
+
+KernelPorts kernel_ports(const std::string& source, const std::string& destination) {
   KernelPorts ports;
-  std::istringstream lines(ss.out());
+  std::istringstream lines(list_sockets("-4tanH"));
   for (std::string line; std::getline(lines, line);) {
     std::istringstream words(line);
     std::string state, received, sent, local, peer;

@@ -14,4 +14,7 @@ struct KernelPorts {
 // Sockets with local address `source` and peer `destination` ("127.0.0.1:9001").
 KernelPorts kernel_ports(const std::string& source, const std::string& destination);
 
+// All TCP sockets over IPv4 with their processes, for messages.
+std::string kernel_table();
+
 }  // namespace portpool::test

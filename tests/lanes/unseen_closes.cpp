@@ -34,7 +34,8 @@ class UnseenCloses : public EachStrategy {
     EXPECT_EQ(number(lane(kEcho), "in_use"), kSockets);
   }
   void expect_waiting() {
-    EXPECT_TRUE(eventually([&] { return kernel_ports(kHost, kEcho).waiting == kSockets; }));
+    EXPECT_TRUE(eventually([&] { return kernel_ports(kHost, kEcho).waiting == kSockets; }))
+        << kernel_table();
     EXPECT_TRUE(lane_comes_true(kEcho)) << poold->status();
     EXPECT_EQ(number(lane(kEcho), "quarantined"), kSockets);
   }
