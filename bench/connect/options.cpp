@@ -2,7 +2,9 @@
 
 #include <getopt.h>
 
+#include <cstdlib>
 #include <filesystem>
+#include <iostream>
 #include <sstream>
 #include <stdexcept>
 #include <thread>
@@ -47,7 +49,7 @@ Options parse_options(int argc, char** argv) {
       {"occupancy", 1, nullptr, 'o'}, {"rounds", 1, nullptr, 'r'}, {"connects", 1, nullptr, 'c'},
       {"budget-ms", 1, nullptr, 'b'}, {"quick", 0, nullptr, 'q'},  {"cpu", 1, nullptr, 'p'},
       {"seed", 1, nullptr, 's'},      {"json", 1, nullptr, 'j'},   {"poold", 1, nullptr, 'd'},
-      {"library", 1, nullptr, 'l'},   {nullptr, 0, nullptr, 0}};
+      {"library", 1, nullptr, 'l'},   {"help", 0, nullptr, 'h'},   {nullptr, 0, nullptr, 0}};
   Options options;
   for (int letter; (letter = ::getopt_long(argc, argv, "", known, nullptr)) != -1;) {
     const std::string value = ::optarg != nullptr ? ::optarg : "";
@@ -83,6 +85,9 @@ Options parse_options(int argc, char** argv) {
         options.rounds = 10;
         options.percents = {0, 52, 99.9};
         break;
+      case 'h':
+        std::cout << kUsage;
+        std::exit(0);
       default:
         throw std::invalid_argument(kUsage);
     }

@@ -5,6 +5,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <cstdlib>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
@@ -53,7 +54,8 @@ std::string built(const char* relative) {
 LaneOptions parse_options(int argc, char** argv) {
   const option known[] = {{"only", 1, nullptr, 'o'},    {"quick", 0, nullptr, 'q'},
                           {"json", 1, nullptr, 'j'},    {"poold", 1, nullptr, 'd'},
-                          {"library", 1, nullptr, 'l'}, {nullptr, 0, nullptr, 0}};
+                          {"library", 1, nullptr, 'l'}, {"help", 0, nullptr, 'h'},
+                          {nullptr, 0, nullptr, 0}};
   LaneOptions options;
   options.poold = built("poold");
   options.library = built("../lib/libportpool.so");
@@ -69,6 +71,9 @@ LaneOptions parse_options(int argc, char** argv) {
       options.poold = value;
     } else if (letter == 'l') {
       options.library = value;
+    } else if (letter == 'h') {
+      std::cout << kUsage;
+      std::exit(0);
     } else {
       throw std::invalid_argument(kUsage);
     }
