@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <filesystem>
 
 #include "error.h"
 #include "kernel/features.h"
@@ -162,10 +163,20 @@ bool Daemon::reload(const Config& config) {
   return same_place;
 }
 
+namespace {
+
+// `poold status` and its like are handed the segment, too. Unknown (another user's): no.
+bool is_own_command(pid_t pid) {
+  std::error_code error;
+  return std::filesystem::equivalent(fmt::format("/proc/{}/exe", pid), "/proc/self/exe", error);
+}
+
+}  // namespace
+
 void Daemon::accept_clients() {
   server_.serve(segment_.fd(), segment_.size(), [this](HandoverServer::Visitor& visitor) {
     if (visitor.answer == Handover::granted) {
-      clients_.attached(visitor.pid);
+      if (!is_own_command(visitor.pid)) clients_.attached(visitor.pid);
       if (visitor.may_command) comparisons_.keep(std::move(visitor.connection));
       return;
     }

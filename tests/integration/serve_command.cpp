@@ -220,6 +220,8 @@ TEST_F(PooledNet, AttachedClientsAreCounted) {
     EXPECT_TRUE(attached_is(2)) << poold.status();
   }
   EXPECT_TRUE(attached_is(0)) << poold.status();
+  // Whoever only looks is none.
+  for (int i = 0; i < 10; ++i) EXPECT_EQ(poold.status().at("clients").at("attached"), 0);
 }
 
 }  // namespace
