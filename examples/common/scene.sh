@@ -14,7 +14,7 @@ say() { printf '%s\n' "$*"; }
 
 # What the script says of itself in its first lines, and the options that `begin` was given.
 usage() {
-  awk 'NR > 1 && !/^#/ { exit } NR > 1 { sub(/^# ?/, ""); print }' "$0"
+  awk '/^# shellcheck/ || NR == 1 { next } !/^#/ { exit } { sub(/^# ?/, ""); print }' "$0"
   printf '\nOptions:\n'
   [ "$options" != json ] || echo "  --json FILE     write what was seen to FILE too"
   cat <<'USAGE'
@@ -92,7 +92,8 @@ clean_up() {
 # find_build PREBUILT: with PREBUILT empty it installs what is missing and builds portpool.
 find_build() {
   if [ -n "$1" ]; then
-    build=$(cd "$1" && pwd) || exit 2
+    [ -d "$1" ] || refuse "not a folder: $1"
+    build=$(cd "$1" && pwd)
   else
     say "Looking for the packages that building and measuring need."
     "$root/packaging/install-deps.sh" build test
