@@ -64,7 +64,10 @@ TEST_F(EchoNet, PathThatIsNotASocketIsRefused) {
   const std::string file = directory.write("precious", "content");
   EXPECT_NE(expect_refusal({"--socket", file}).find(file), std::string::npos);
   EXPECT_EQ(read_whole_file(file), "content");
-  expect_refusal({"--socket", directory.path()});
+  // Its lock file would stand beside it.
+  const std::string folder = directory.path() + "/folder";
+  fs::create_directory(folder);
+  expect_refusal({"--socket", folder});
   expect_refusal({"--socket", directory.path() + "/" + std::string(200, 'x')});
   expect_refusal({"--socket", file + "/poold.sock"});
 }
