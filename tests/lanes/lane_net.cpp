@@ -43,7 +43,7 @@ bool LaneNet::lane_comes_true(const std::string& destination, const std::string&
            number(now, "in_use") == after.active &&
            number(now, "quarantined") + number(now, "reusable") == after.waiting &&
            number(now, "free") - number(now, "reusable") ==
-               number(now, "capacity") - number(now, "blocked") - after.active - after.waiting;
+               number(now, "capacity") - after.active - after.waiting;
   };
   return eventually(is_true, kSoon);
 }

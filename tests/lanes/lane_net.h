@@ -51,7 +51,8 @@ class LaneNet : public testing::Test {
       return !now.is_null() && condition(now);
     });
   }
-  // Waits until lane and kernel say the same, by numbers: in use, waiting, all the rest free.
+  // Waits until lane and kernel say the same, by numbers: in use, waiting, all the rest free. None
+  // blocked: with the bind strategy poold may have seen a port between its bind() and connect().
   // False after kSoon.
   bool lane_comes_true(const std::string& destination, const std::string& source = kHost) const;
   // Connects until the daemon has made the lane and clients find it, closing with resets. Failures
