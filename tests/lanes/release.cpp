@@ -8,6 +8,14 @@ constexpr int kRounds = 20;
 
 class Release : public EachStrategy {
  protected:
+  // In the end: with the bind strategy poold may have seen ports between bind() and connect(), and
+  // holds them back until it looks again.
+  void expect_free(const std::string& destination, int count) const {
+    EXPECT_TRUE(eventually_lane(destination, [&](const nlohmann::json& now) {
+      return number(now, "free") == count;
+    })) << lane(destination);
+  }
+
   // Connects and closes kRounds times, each as `finish` says; returns status before and after.
   template <class Finish>
   std::pair<nlohmann::json, nlohmann::json> rounds(const std::string& destination, Finish finish) {
@@ -38,7 +46,7 @@ TEST_P(Release, AfterThePeersCloseThePortIsFree) {
   EXPECT_EQ(rise(statuses, "released_quarantine"), 0);
   EXPECT_TRUE(lane_comes_true(kCloser)) << lane(kCloser);
   EXPECT_EQ(kernel_ports(kHost, kCloser).waiting, 0);
-  EXPECT_EQ(number(lane(kCloser), "free"), 64);
+  expect_free(kCloser, 64);
 }
 
 TEST_P(Release, AfterOurOwnCloseThePortWaits) {
@@ -51,7 +59,7 @@ TEST_P(Release, AfterOurOwnCloseThePortWaits) {
   EXPECT_TRUE(lane_comes_true(kEcho)) << lane(kEcho);
   EXPECT_EQ(kernel_ports(kHost, kEcho).waiting, kRounds);
   EXPECT_EQ(number(lane(kEcho), "quarantined"), kRounds);
-  EXPECT_EQ(number(lane(kEcho), "free"), 64 - kRounds);
+  expect_free(kEcho, 64 - kRounds);
   // And no connect takes one of them.
   Client client(poold->shim());
   EXPECT_EQ(client.hold(kEcho, 64), 64 - kRounds);
@@ -79,7 +87,7 @@ TEST_P(Release, AfterAResetThePortIsFree) {
   EXPECT_EQ(rise(statuses, "released_free"), kRounds);
   EXPECT_TRUE(lane_comes_true(kEcho)) << lane(kEcho);
   EXPECT_EQ(kernel_ports(kHost, kEcho).waiting, 0);
-  EXPECT_EQ(number(lane(kEcho), "free"), 8);
+  expect_free(kEcho, 8);
 }
 
 TEST_P(Release, RefusedConnectsTakeNoPort) {
@@ -91,7 +99,7 @@ TEST_P(Release, RefusedConnectsTakeNoPort) {
   const nlohmann::json after = poold->status();
   EXPECT_EQ(pool_connects(after) - pool_connects(before), static_cast<unsigned>(kRounds));
   EXPECT_TRUE(lane_comes_true(kNobody)) << lane(kNobody);
-  EXPECT_EQ(number(lane(kNobody), "free"), 8);
+  expect_free(kNobody, 8);
 }
 
 // With all sockets still open. One that was bound keeps its port until it is closed.
@@ -109,7 +117,7 @@ TEST_P(Release, RefusedSocketsThatStayOpen) {
     for (const std::string& file : files) client.ask("close " + file);
   }
   EXPECT_TRUE(lane_comes_true(kNobody)) << lane(kNobody);
-  EXPECT_EQ(number(lane(kNobody), "free"), 8);
+  expect_free(kNobody, 8);
 }
 
 PORTPOOL_EACH_STRATEGY(Release);
