@@ -30,6 +30,20 @@ begin_trial() {
   enter
 }
 
+# start_trial ARGUMENT...: trial.sh beside the script, in a network namespace of its own
+trials=()
+start_trial() {
+  unshare --net "$here/trial.sh" "$@" 2>>"$work/trial.log" &
+  trials+=($!)
+}
+
+wait_for_trials() {
+  local pid
+  for pid in "${trials[@]}"; do
+    wait "$pid"
+  done
+}
+
 title() { printf '\n== %s\n' "$*"; }
 
 # set_sysctl NAME VALUE: of this network namespace

@@ -8,25 +8,6 @@ begin_incident "nginx mount" "$@"
 
 near=127.0.0.1 far=10.9.0.9 # far is an address of lo too, but not of loopback
 
-# start_trial NAME PATH ADDRESS COUNT PACE [SETTING=VALUE...]: see trial.sh
-trials=()
-start_trial() {
-  unshare --net "$here/trial.sh" "$@" 2>>"$work/trial.log" &
-  trials+=($!)
-}
-
-# end_trials: waits for all of them, and makes their results facts
-end_trials() {
-  local pid file
-  for pid in "${trials[@]}"; do
-    wait "$pid"
-  done
-  trials=()
-  for file in "$work"/trial-*.json; do
-    fact "$(basename "$file" .json)" "$(cat "$file")"
-  done
-}
-
 # of TRIAL FIELD
 of() { python3 -c 'import json, sys; print(json.load(open(sys.argv[1]))[sys.argv[2]])' "$work/$1.json" "$2"; }
 
@@ -72,7 +53,10 @@ start_trial trial-odd-kernel kernel $near 3 hold "ip_local_port_range=30000 3000
 start_trial trial-odd-pool pool $near 3 hold "ip_local_port_range=30000 30002"
 start_trial trial-even-kernel kernel $near 4 hold "ip_local_port_range=30000 30003"
 start_trial trial-portpool pool $far 200 80 "$hundred"
-end_trials
+wait_for_trials
+for file in "$work"/trial-*.json; do
+  fact "$(basename "$file" .json)" "$(cat "$file")"
+done
 fact recycle_exists "$([ -e /proc/sys/net/ipv4/tcp_tw_recycle ] && echo true || echo false)"
 say "  tcp_tw_recycle      absent since 4.12; before, it dropped clients behind a NAT"
 say "  tcp_max_tw_buckets  =100: of 1000 connections $(of trial-buckets overflows) ended without TIME-WAIT, $(of trial-buckets time_wait) have it"

@@ -28,9 +28,8 @@ fetch() {
 # start_binder [COMMAND...]: `binder` is its pid
 start_binder() {
   rm -f "$work/bound"
-  "$@" python3 "$here/bind.py" 1000 "$work/bound" 2>>"$work/bind.log" &
-  binder=$!
-  started+=("$binder")
+  start bind "$@" python3 "$here/bind.py" 1000 "$work/bound"
+  binder=${started[-1]}
   wait_for "the program that binds sockets" test -s "$work/bound"
 }
 
@@ -55,8 +54,7 @@ connect_from_port_20=YES
 pasv_min_port=50000
 pasv_max_port=50099
 CONFIG
-vsftpd "$work/vsftpd.conf" >"$work/vsftpd.log" 2>&1 &
-started+=($!)
+start vsftpd vsftpd "$work/vsftpd.conf"
 wait_for vsftpd listening 21
 fetch before_active -A
 fetch before_passive -p
@@ -65,7 +63,7 @@ set_sysctl net.ipv4.ip_local_port_range "$ports"
 say "  1,000 ports for everything that follows"
 
 title "Another program binds 1,000 sockets and connects none"
-start_binder env
+start_binder
 fact bound_kernel "$(cat "$work/bound")"
 say "  $(cat "$work/bound") sockets bound"
 summary

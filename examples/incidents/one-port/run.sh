@@ -6,12 +6,6 @@ set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/../common.sh"
 begin_incident "nginx" "$@"
 
-trials=()
-start_trial() {
-  unshare --net "$here/trial.sh" "$@" 2>>"$work/trial.log" &
-  trials+=($!)
-}
-
 title "One port, and one connection that has it"
 echo "32768 32768" >/proc/sys/net/ipv4/ip_local_port_range
 say "  ip_local_port_range = 32768 32768"
@@ -31,9 +25,7 @@ for ((i = 0; i < ${#ranges[@]}; i += 2)); do
   done
 done
 start_trial trial-sources sources "32768 32768" 0
-for pid in "${trials[@]}"; do
-  wait "$pid"
-done
+wait_for_trials
 say "  One more connect(), to the same destination or another, when 1 or 2 of the ports are in a state"
 say "  toward it; ok or - (EADDRNOTAVAIL) with tcp_tw_reuse = 0, 1, 2. Where portpool's outcome is"
 say "  another than the kernel's, both are shown. \"far\" is an address that is not loopback."
