@@ -26,6 +26,12 @@ Segment make_segment(const Config& config, const NetworkNamespace& network_names
   return segment;
 }
 
+// `poold status` and its like are handed the segment, too. Unknown (another user's): no.
+bool is_own_command(pid_t pid) {
+  std::error_code error;
+  return std::filesystem::equivalent(fmt::format("/proc/{}/exe", pid), "/proc/self/exe", error);
+}
+
 Strategy choose_strategy(const Config& config) {
   const bool can_pin = kernel::probe_features().local_port_range;
   switch (config.strategy) {
@@ -162,16 +168,6 @@ bool Daemon::reload(const Config& config) {
   reload_successful_ = true;
   return same_place;
 }
-
-namespace {
-
-// `poold status` and its like are handed the segment, too. Unknown (another user's): no.
-bool is_own_command(pid_t pid) {
-  std::error_code error;
-  return std::filesystem::equivalent(fmt::format("/proc/{}/exe", pid), "/proc/self/exe", error);
-}
-
-}  // namespace
 
 void Daemon::accept_clients() {
   server_.serve(segment_.fd(), segment_.size(), [this](HandoverServer::Visitor& visitor) {
