@@ -7,7 +7,7 @@
 #include <random>
 
 #include "kernel/sock_diag_parse.h"
-#include "reconcile/lane_update.h"
+#include "lanes/lane_update.h"
 #include "support/synthetic_dump.h"
 
 namespace {

@@ -11,7 +11,7 @@
 #include <stdexcept>
 
 #include "portpool/port_map.h"
-#include "serve/segment.h"
+#include "daemon/segment.h"
 #include "shim/attach.h"
 #include "shim/record.h"
 

@@ -1,5 +1,5 @@
 // What poold says to a process that connects to its socket: one message, after which programs close
-// the connection. They send nothing; poold compare does (poold/serve/comparison_server.h). On
+// the connection. They send nothing; poold compare does (poold/daemon/comparison_server.h). On
 // `granted` the segment's descriptor comes with it (SCM_RIGHTS).
 #pragma once
 

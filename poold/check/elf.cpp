@@ -13,7 +13,7 @@
 #include <string_view>
 #include <system_error>
 
-#include "descriptor.h"
+#include "base/descriptor.h"
 
 namespace portpool::check {
 namespace {

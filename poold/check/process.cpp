@@ -8,7 +8,7 @@
 #include <string_view>
 
 #include "check/program.h"
-#include "error.h"
+#include "base/error.h"
 #include "kernel/proc_file.h"
 
 namespace portpool::check {

@@ -11,7 +11,7 @@
 #include <system_error>
 
 #include "check/elf.h"
-#include "error.h"
+#include "base/error.h"
 
 namespace portpool::check {
 namespace {

@@ -7,8 +7,8 @@
 #include "check/process.h"
 #include "check/program.h"
 #include "cli/commands.h"
-#include "error.h"
-#include "stats/segment_reader.h"
+#include "base/error.h"
+#include "observe/segment_reader.h"
 
 namespace portpool {
 namespace {

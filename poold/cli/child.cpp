@@ -13,7 +13,7 @@
 #include <map>
 #include <string_view>
 
-#include "descriptor.h"
+#include "base/descriptor.h"
 
 namespace portpool {
 namespace {

@@ -7,8 +7,8 @@
 #include <string>
 #include <vector>
 
-#include "serve/config.h"
-#include "stats/trace_text.h"
+#include "daemon/config.h"
+#include "observe/trace_text.h"
 
 namespace portpool {
 

@@ -9,14 +9,14 @@
 #include "cli/launch.h"
 #include "cli/output_file.h"
 #include "cli/progress.h"
-#include "error.h"
+#include "base/error.h"
 #include "kernel/netns.h"
-#include "serve/daemon.h"
-#include "stats/block_sampler.h"
-#include "stats/comparison.h"
-#include "stats/environment.h"
-#include "stats/number_text.h"
-#include "stats/segment_reader.h"
+#include "daemon/daemon.h"
+#include "compare/block_sampler.h"
+#include "compare/comparison.h"
+#include "compare/environment.h"
+#include "compare/number_text.h"
+#include "observe/segment_reader.h"
 
 namespace portpool {
 namespace {

@@ -4,9 +4,9 @@
 #include <poll.h>
 #include <sys/socket.h>
 
-#include "error.h"
-#include "serve/comparison_server.h"
-#include "stats/segment_reader.h"
+#include "base/error.h"
+#include "daemon/comparison_server.h"
+#include "observe/segment_reader.h"
 
 namespace portpool {
 namespace {

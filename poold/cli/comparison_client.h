@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <string>
 
-#include "descriptor.h"
+#include "base/descriptor.h"
 
 namespace portpool {
 

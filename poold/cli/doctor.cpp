@@ -11,8 +11,8 @@
 #include "doctor/checks.h"
 #include "doctor/destination.h"
 #include "doctor/report.h"
-#include "error.h"
-#include "serve/config.h"
+#include "base/error.h"
+#include "daemon/config.h"
 
 namespace portpool {
 namespace {

@@ -5,7 +5,7 @@
 #include <csignal>
 #include <cstdlib>
 
-#include "error.h"
+#include "base/error.h"
 
 namespace portpool {
 

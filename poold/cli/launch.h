@@ -7,8 +7,8 @@
 #include <vector>
 
 #include "cli/child.h"
-#include "serve/config.h"
-#include "serve/event_loop.h"
+#include "daemon/config.h"
+#include "daemon/event_loop.h"
 
 namespace portpool {
 

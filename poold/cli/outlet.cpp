@@ -8,7 +8,7 @@
 #include <cerrno>
 #include <csignal>
 
-#include "error.h"
+#include "base/error.h"
 
 namespace portpool {
 

@@ -5,7 +5,7 @@
 #include <chrono>
 #include <string_view>
 
-#include "descriptor.h"
+#include "base/descriptor.h"
 
 namespace portpool {
 

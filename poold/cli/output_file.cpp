@@ -3,7 +3,7 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 
-#include "error.h"
+#include "base/error.h"
 
 namespace portpool {
 

@@ -3,7 +3,7 @@
 
 #include <string>
 
-#include "descriptor.h"
+#include "base/descriptor.h"
 
 namespace portpool {
 

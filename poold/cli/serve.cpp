@@ -4,8 +4,8 @@
 #include <optional>
 
 #include "cli/commands.h"
-#include "error.h"
-#include "serve/daemon.h"
+#include "base/error.h"
+#include "daemon/daemon.h"
 
 namespace portpool {
 namespace {

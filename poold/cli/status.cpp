@@ -3,9 +3,9 @@
 #include <cstdio>
 
 #include "cli/commands.h"
-#include "stats/hgrm.h"
-#include "stats/report.h"
-#include "stats/segment_reader.h"
+#include "observe/hgrm.h"
+#include "observe/report.h"
+#include "observe/segment_reader.h"
 
 namespace portpool {
 namespace {

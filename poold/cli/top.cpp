@@ -13,9 +13,9 @@
 
 #include "cli/commands.h"
 #include "cli/outlet.h"
-#include "error.h"
-#include "top/page.h"
-#include "top/screen.h"
+#include "base/error.h"
+#include "observe/top/page.h"
+#include "observe/top/screen.h"
 
 namespace portpool {
 namespace {

@@ -5,8 +5,8 @@
 
 #include "cli/commands.h"
 #include "cli/outlet.h"
-#include "stats/trace_tap.h"
-#include "stats/trace_text.h"
+#include "observe/trace_tap.h"
+#include "observe/trace_text.h"
 
 namespace portpool {
 namespace {

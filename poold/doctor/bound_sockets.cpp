@@ -1,7 +1,7 @@
 // Sockets that hold a port without a connection, and connections whose port was bound too early.
 #include <fmt/format.h>
 
-#include "address_text.h"
+#include "base/address_text.h"
 #include "doctor/checks.h"
 #include "doctor/outlook.h"
 

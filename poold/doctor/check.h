@@ -6,7 +6,7 @@
 #include <string_view>
 #include <vector>
 
-#include "stats/number_text.h"
+#include "compare/number_text.h"
 
 namespace portpool::doctor {
 

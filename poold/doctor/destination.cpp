@@ -11,10 +11,10 @@
 #include <set>
 #include <thread>
 
-#include "address_text.h"
+#include "base/address_text.h"
 #include "doctor/checks.h"
 #include "doctor/outlook.h"
-#include "error.h"
+#include "base/error.h"
 #include "kernel/routes.h"
 
 namespace portpool::doctor {

@@ -3,7 +3,7 @@
 
 #include <map>
 
-#include "address_text.h"
+#include "base/address_text.h"
 #include "doctor/checks.h"
 
 namespace portpool::doctor {

@@ -6,7 +6,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "address_text.h"
+#include "base/address_text.h"
 
 namespace portpool::doctor {
 namespace {

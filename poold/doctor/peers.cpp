@@ -4,7 +4,7 @@
 
 #include <algorithm>
 
-#include "address_text.h"
+#include "base/address_text.h"
 #include "doctor/checks.h"
 #include "doctor/outlook.h"
 

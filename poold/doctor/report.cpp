@@ -6,7 +6,7 @@
 #include <algorithm>
 #include <cstdlib>
 
-#include "terminal.h"
+#include "base/terminal.h"
 
 namespace portpool::doctor {
 namespace {

@@ -1,0 +1,92 @@
+// What a trial says: figures of each arm with intervals, and a verdict.
+#pragma once
+
+#include <array>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "compare/bootstrap.h"
+#include "compare/mann_whitney.h"
+#include "compare/trial.h"
+
+namespace portpool {
+
+// Fewer pairs of blocks than this give no verdict: with five of each arm the smallest p-value that
+// the test can give is 0.008, with three it is 0.1.
+inline constexpr std::size_t kFewestPairs = 5;
+// Blocks with fewer connects have no median worth a comparison.
+inline constexpr std::uint64_t kFewestConnects = 10;
+inline constexpr double kSignificance = 0.05;
+
+enum class Verdict {
+  measured,         // a trial with one arm
+  no_connects,      // nothing passed through the shim
+  too_few_blocks,   // fewer than kFewestPairs
+  too_few_samples,  // fewer than kFewestPairs of them with kFewestConnects in both blocks
+  no_difference,
+  pool_faster,
+  pool_slower,
+};
+const char* name_of(Verdict verdict);
+
+inline bool excludes_one(const Interval& ratio) { return ratio.low > 1 || ratio.high < 1; }
+
+struct QuantileRow {
+  double q = 0;
+  std::string label;  // "p99"
+  // In us; nothing where fewer than kCallsBeyond calls lie beyond it.
+  std::optional<Interval> pool;
+  std::optional<Interval> kernel;
+  // kernel / pool: above 1 the pool is faster.
+  std::optional<Interval> ratio;
+  // The interval of the ratio does not contain 1.
+  bool differs() const { return ratio && excludes_one(*ratio); }
+};
+
+struct ArmTotals {
+  std::size_t blocks = 0;
+  double seconds = 0;
+  LatencySum latency;
+  std::uint64_t fallbacks = 0;
+  std::optional<Interval> cpu_us;  // per connect, of those sampled
+  // Of its blocks; nothing when no lane was seen.
+  struct Range {
+    double low, median, high;
+  };
+  std::optional<Range> occupancy;
+};
+
+struct PairDifference {
+  double at_s = 0;
+  double pool_us = 0;  // medians
+  double kernel_us = 0;
+  double ratio() const { return kernel_us / pool_us; }
+};
+
+struct Comparison {
+  bool two_arms = true;
+  Verdict verdict = Verdict::no_connects;
+  std::string sentence;
+  std::string tail;  // a sentence on p99; empty when there is nothing to say
+  std::vector<std::string> notes;
+  std::size_t pairs = 0;
+  ArmTotals pool;  // with one arm: that one
+  ArmTotals kernel;
+  std::array<QuantileRow, 4> quantiles;  // p50, p90, p99, p99.9
+  std::optional<Interval> cpu_ratio;     // kernel / pool
+  MannWhitney medians;                   // over the blocks' medians
+  std::vector<PairDifference> differences;
+  std::vector<QuantileRow> curve;  // ascending in q, as far as there are calls enough
+  std::vector<Block> blocks;       // those that count: of complete pairs
+};
+
+// Intervals come from trial.seed. two_arms false: all blocks are of one arm, nothing is compared.
+Comparison compare(const Trial& trial, bool two_arms);
+
+std::string comparison_as_json(const Comparison& comparison, const Trial& trial);
+std::string comparison_as_text(const Comparison& comparison, const Trial& trial);
+// The one page: see report.html.in.
+std::string comparison_as_html(const Comparison& comparison, const Trial& trial);
+
+}  // namespace portpool

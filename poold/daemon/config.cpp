@@ -1,0 +1,284 @@
+#include "daemon/config.h"
+
+#include <fmt/format.h>
+#include <grp.h>
+#include <ifaddrs.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <fstream>
+#include <functional>
+#include <map>
+#include <sstream>
+
+#define TOML_EXCEPTIONS 1
+#include <toml++/toml.h>
+
+#include "base/address_text.h"
+#include "base/error.h"
+#include "kernel/routes.h"
+#include "daemon/segment.h"
+
+namespace portpool {
+namespace {
+
+constexpr std::string_view kSourceForm = "source addresses such as \"10.0.0.5\" or \"10.0.0.8/30\"";
+
+class Reader {
+ public:
+  explicit Reader(std::string name) : name_(std::move(name)) {}
+
+  [[noreturn]] void fail(const toml::source_position& at, const std::string& text) const {
+    throw UserError(fmt::format("{}:{}:{}: {}", name_, at.line, at.column, text));
+  }
+
+  [[noreturn]] void fail(const toml::node& node, const std::string& text) const {
+    fail(node.source().begin, text);
+  }
+
+  using Take = std::function<void(const toml::node&)>;
+
+  // Hands each key to its function; refuses the others, naming those that exist.
+  void keys(const toml::table& table, const std::map<std::string, Take, std::less<>>& known) const {
+    for (const auto& [key, node] : table) {
+      const auto found = known.find(key.str());
+      if (found != known.end()) {
+        found->second(node);
+        continue;
+      }
+      std::string names;
+      for (const auto& [name, take] : known) names += (names.empty() ? "" : ", ") + name;
+      fail(key.source().begin, fmt::format("unknown key \"{}\"; known here: {}", key.str(), names));
+    }
+  }
+
+  std::string text(const toml::node& node, std::string_view expected) const {
+    const auto value = node.value_exact<std::string>();
+    if (!value) fail(node, fmt::format("expected {}", expected));
+    return *value;
+  }
+
+  std::vector<std::pair<std::string, const toml::node*>> texts(const toml::node& node,
+                                                               std::string_view expected) const {
+    const toml::array* array = node.as_array();
+    if (array == nullptr) fail(node, fmt::format("expected a list of {}", expected));
+    std::vector<std::pair<std::string, const toml::node*>> result;
+    for (const toml::node& item : *array) result.emplace_back(text(item, expected), &item);
+    return result;
+  }
+
+  template <class Value>
+  Value one_of(const toml::node& node, const std::map<std::string, Value>& values) const {
+    std::string names;
+    for (const auto& [name, value] : values)
+      names += fmt::format("{}\"{}\"", names.empty() ? "" : ", ", name);
+    const auto found = values.find(text(node, "one of " + names));
+    if (found == values.end()) fail(node, "expected one of " + names);
+    return found->second;
+  }
+
+  std::uint32_t number(const toml::node& node, std::uint32_t low, std::uint32_t high) const {
+    const auto value = node.value_exact<std::int64_t>();
+    if (!value || *value < low || *value > high) {
+      fail(node, fmt::format("expected a whole number from {} to {}", low, high));
+    }
+    return static_cast<std::uint32_t>(*value);
+  }
+
+  PoolRule pool(const toml::node& node) const {
+    const toml::table* table = node.as_table();
+    if (table == nullptr) fail(node, "expected a [[pool]] table");
+    PoolRule rule;
+    rule.name.clear();
+    keys(*table,
+         {
+             {"name",
+              [&](const toml::node& n) {
+                rule.name = text(n, "a name in quotes");
+                if (rule.name.empty() || rule.name.size() > 63) {
+                  fail(n, "expected a name of 1 to 63 bytes");
+                }
+              }},
+             {"destinations",
+              [&](const toml::node& n) {
+                constexpr std::string_view kForm =
+                    "destinations such as \"10.0.4.0/24:443\" or \"[2001:db8::]/32\"";
+                for (const auto& [item, at] : texts(n, kForm)) {
+                  const auto pattern = parse_destination(item);
+                  if (!pattern) fail(*at, fmt::format("\"{}\" is not one of the {}", item, kForm));
+                  rule.destinations.push_back(*pattern);
+                }
+              }},
+             {"sources",
+              [&](const toml::node& n) {
+                for (const auto& [item, at] : texts(n, kSourceForm)) {
+                  const std::string problem = add_source(rule, item);
+                  if (!problem.empty()) fail(*at, problem);
+                }
+              }},
+             {"source_policy",
+              [&](const toml::node& n) {
+                rule.source_policy = one_of<SourcePolicy>(
+                    n, {{"fill", SourcePolicy::fill}, {"balance", SourcePolicy::balance}});
+              }},
+             {"on_exhaustion",
+              [&](const toml::node& n) {
+                rule.on_exhaustion = one_of<OnExhaustion>(
+                    n, {{"kernel", OnExhaustion::kernel}, {"fail-fast", OnExhaustion::fail_fast}});
+              }},
+             {"port_range", [&](const toml::node& n) { rule.port_range = range(n); }},
+         });
+    return rule;
+  }
+
+  kernel::PortRange range(const toml::node& node) const {
+    constexpr std::string_view kForm = "a port range such as \"20000-60999\"";
+    const auto list = kernel::parse_port_list(text(node, kForm));
+    if (!list || list->size() != 1 || list->front().low == 0) {
+      fail(node, fmt::format("expected {}", kForm));
+    }
+    return list->front();
+  }
+
+  Config config(const toml::table& root) const {
+    Config config;
+    keys(
+        root,
+        {
+            {"mode",
+             [&](const toml::node& n) {
+               config.mode = one_of<Mode>(
+                   n, {{"pool", Mode::pool}, {"observe", Mode::observe}, {"ab", Mode::ab}});
+             }},
+            {"ab_block_ms",
+             [&](const toml::node& n) {
+               config.ab_block = std::chrono::milliseconds(
+                   number(n, kShortestAbBlock.count(), kLongestAbBlock.count()));
+             }},
+            {"strategy",
+             [&](const toml::node& n) {
+               config.strategy =
+                   one_of<StrategyChoice>(n, {{"auto", StrategyChoice::automatic},
+                                              {"port-range", StrategyChoice::port_range},
+                                              {"bind", StrategyChoice::bind}});
+             }},
+            {"socket", [&](const toml::node& n) { config.socket = text(n, "a path in quotes"); }},
+            {"socket_group",
+             [&](const toml::node& n) {
+               config.socket_group = text(n, "a group's name in quotes");
+               if (!config.socket_group.empty() &&
+                   getgrnam(config.socket_group.c_str()) == nullptr) {
+                 fail(n, fmt::format("group \"{0}\" does not exist; create it with: groupadd {0}",
+                                     config.socket_group));
+               }
+             }},
+            {"metrics_listen",
+             [&](const toml::node& n) {
+               constexpr std::string_view kForm =
+                   "an address and port such as \"127.0.0.1:9481\" or \"[::1]:9481\", or \"\"";
+               const std::string place = text(n, kForm);
+               if (place.empty()) return;
+               config.metrics_listen = parse_endpoint(place);
+               if (!config.metrics_listen) fail(n, fmt::format("\"{}\" is not {}", place, kForm));
+             }},
+            {"max_lanes", [&](const toml::node& n) { config.max_lanes = number(n, 1, kMaxLanes); }},
+            {"pool",
+             [&](const toml::node& n) {
+               const toml::array* pools = n.as_array();
+               if (pools == nullptr) fail(n, "expected [[pool]] tables (with two brackets)");
+               for (const toml::node& item : *pools) {
+                 config.pools.push_back(pool(item));
+                 if (config.pools.back().name.empty()) {
+                   config.pools.back().name = fmt::format("pool{}", config.pools.size());
+                 }
+               }
+               if (config.pools.size() >= kMaxPools) {
+                 fail(n, fmt::format("at most {} pools are possible", kMaxPools - 1));
+               }
+             }},
+        });
+    config.pools.push_back(PoolRule{});
+    return config;
+  }
+
+ private:
+  std::string name_;
+};
+
+}  // namespace
+
+std::vector<Address> local_sources(const AddressPrefix& prefix) {
+  // Every address of a small prefix is asked about; of a large one, those that interfaces carry
+  // too.
+  constexpr std::uint64_t kAsked = 256;
+  std::vector<Address> found;
+  const auto add = [&](const Address& address) {
+    if (found.size() < kLanesPerEntry && kernel::is_local_address(address) &&
+        std::find(found.begin(), found.end(), address) == found.end()) {
+      found.push_back(address);
+    }
+  };
+  ifaddrs* interfaces = nullptr;
+  if (prefix.size(kAsked + 1) > kAsked && getifaddrs(&interfaces) == 0) {
+    for (const ifaddrs* i = interfaces; i != nullptr; i = i->ifa_next) {
+      Endpoint own;
+      if (i->ifa_addr != nullptr &&
+          endpoint_from_sockaddr(i->ifa_addr, sizeof(sockaddr_in6), own) &&
+          prefix.contains(own.address)) {
+        add(own.address);
+      }
+    }
+    freeifaddrs(interfaces);
+  }
+  for (std::uint64_t i = 0; i < prefix.size(kAsked); ++i) add(prefix.at(i));
+  return found;
+}
+
+std::string add_source(PoolRule& rule, const std::string& text) {
+  const auto prefix = parse_prefix(text);
+  if (!prefix) return fmt::format("\"{}\" is not one of the {}", text, kSourceForm);
+  const std::vector<Address> found = local_sources(*prefix);
+  if (found.empty()) {
+    return fmt::format(
+        "source {0} does not belong to this host; add it with: ip addr add {0} dev INTERFACE",
+        text);
+  }
+  for (const Address& address : found) {
+    if (std::find(rule.sources.begin(), rule.sources.end(), address) == rule.sources.end()) {
+      rule.sources.push_back(address);
+    }
+  }
+  if (rule.sources.size() <= kLanesPerEntry) return "";
+  return fmt::format("a pool can have at most {} sources", kLanesPerEntry);
+}
+
+Config default_config() {
+  Config config;
+  config.pools.push_back(PoolRule{});
+  return config;
+}
+
+Config parse_config(std::string_view text, const std::string& name) {
+  const Reader reader(name);
+  try {
+    return reader.config(toml::parse(text, std::string_view(name)));
+  } catch (const toml::parse_error& error) {
+    reader.fail(error.source().begin, std::string(error.description()));
+  }
+}
+
+Config load_config(const std::string& path) {
+  if (std::filesystem::is_directory(path)) {
+    errno = EISDIR;
+    throw UserError(with_errno("cannot read the configuration " + path));
+  }
+  std::ifstream file(path);
+  std::ostringstream text;
+  // An empty file is a good one, but copying nothing counts as a failure.
+  if (!file || (file.peek() != std::ifstream::traits_type::eof() && !(text << file.rdbuf()))) {
+    throw UserError(with_errno("cannot read the configuration " + path));
+  }
+  return parse_config(text.str(), path);
+}
+
+}  // namespace portpool

@@ -1,0 +1,186 @@
+#include "daemon/daemon.h"
+
+#include <fmt/format.h>
+#include <spdlog/spdlog.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <filesystem>
+
+#include "base/error.h"
+#include "kernel/features.h"
+#include "kernel/netns.h"
+#include "observe/metrics.h"
+
+namespace portpool {
+namespace {
+
+SegmentSize segment_size(const Config& config) {
+  const long cpus = sysconf(_SC_NPROCESSORS_CONF);
+  return {config.max_lanes, static_cast<std::uint32_t>(std::clamp(cpus, 1L, 128L))};
+}
+
+Segment make_segment(const Config& config, const NetworkNamespace& network_namespace) {
+  Segment segment(segment_size(config), network_namespace);
+  segment.publish();
+  return segment;
+}
+
+// `poold status` and its like are handed the segment, too. Unknown (another user's): no.
+bool is_own_command(pid_t pid) {
+  std::error_code error;
+  return std::filesystem::equivalent(fmt::format("/proc/{}/exe", pid), "/proc/self/exe", error);
+}
+
+Strategy choose_strategy(const Config& config) {
+  const bool can_pin = kernel::probe_features().local_port_range;
+  switch (config.strategy) {
+    case StrategyChoice::automatic:
+      return can_pin ? Strategy::port_range : Strategy::bind;
+    case StrategyChoice::bind:
+      return Strategy::bind;
+    case StrategyChoice::port_range:
+      break;
+  }
+  if (!can_pin) {
+    throw UserError(
+        "strategy = \"port-range\" needs IP_LOCAL_PORT_RANGE (Linux 6.3), which this kernel lacks; "
+        "use \"auto\" or \"bind\"");
+  }
+  return Strategy::port_range;
+}
+
+// The bind strategy is at its best on ports that the kernel's own choice leaves alone.
+void advise_reserving(const Config& config, Strategy strategy) {
+  if (strategy != Strategy::bind) return;
+  const auto reserved = kernel::reserved_ports();
+  const auto local = kernel::local_port_range();
+  for (const PoolRule& rule : config.pools) {
+    const auto range = rule.port_range ? rule.port_range : local;
+    const bool covered = range && std::any_of(reserved.begin(), reserved.end(), [&](const auto& r) {
+                           return r.low <= range->low && r.high >= range->high;
+                         });
+    const bool outside = range && local && (range->high < local->low || range->low > local->high);
+    if (!range || covered || outside) continue;
+    spdlog::warn(
+        "pool {}: other programs' connections may take ports {}-{}; with the bind strategy, keep "
+        "them "
+        "for the pool: sysctl -w net.ipv4.ip_local_reserved_ports={}-{}, or give the pool a "
+        "port_range "
+        "outside ip_local_port_range",
+        rule.name, range->low, range->high, range->low, range->high);
+  }
+}
+
+void apply(Segment& segment, const Config& config, ArmSwitch& arms) {
+  arms.configure(config.mode, config.ab_block, config.ab_seed);
+  std::vector<std::string> names;
+  for (const PoolRule& rule : config.pools) names.push_back(rule.name);
+  segment.set_pool_names(names);
+}
+
+}  // namespace
+
+Daemon::Daemon(EventLoop& loop, const Config& config)
+    : loop_(loop),
+      config_(config),
+      network_namespace_(kernel::current_network_namespace()),
+      segment_(make_segment(config, network_namespace_)),
+      server_(config.socket, {config.socket_group, network_namespace_}),
+      strategy_(choose_strategy(config)),
+      reconciler_(segment_.view(), config.pools, strategy_, [this] { segment_.beat(); }),
+      arms_(loop, segment_, strategy_),
+      comparisons_(loop, arms_),
+      clients_(loop, segment_.header().clients),
+      doorbell_(segment_.header().doorbell) {
+  apply(segment_, config, arms_);
+  const int heartbeat = loop_.add_timer([this] { segment_.beat(); });
+  loop_.repeat_timer(heartbeat, std::chrono::milliseconds(kHeartbeatMs));
+  reconcile_timer_ = loop_.add_timer([this] {
+    reconciler_.pass();
+    loop_.set_timer(reconcile_timer_, reconciler_.until_pass());
+  });
+  loop_.set_timer(reconcile_timer_, std::chrono::milliseconds(1));
+  const int settings = loop_.add_timer([this] {
+    reconciler_.read_settings();
+    // A client that died between its request and the bell must not silence the others.
+    reconciler_.serve_requests();
+  });
+  loop_.repeat_timer(settings, Reconciler::kSettingsPause);
+  attention_timer_ = loop_.add_timer([this] { attend(); });
+  loop_.watch(doorbell_.fd(), [this] {
+    doorbell_.acknowledge();
+    reconciler_.serve_requests();
+    if (std::chrono::steady_clock::now() >= attention_due_) return attend();
+    loop_.set_timer(attention_timer_, attention_due_ - std::chrono::steady_clock::now());
+  });
+  advise_reserving(config, strategy_);
+  loop_.watch(server_.fd(), [this] { accept_clients(); });
+  metrics_ = serve_metrics(config.metrics_listen);
+}
+
+Daemon::~Daemon() {
+  segment_.mark_stopped();
+  loop_.unwatch(server_.fd());
+  loop_.unwatch(doorbell_.fd());
+}
+
+void Daemon::attend() {
+  attention_due_ = std::chrono::steady_clock::now() + reconciler_.serve_attention();
+  loop_.set_timer(reconcile_timer_, reconciler_.until_pass());
+}
+
+std::unique_ptr<HttpServer> Daemon::serve_metrics(const std::optional<Endpoint>& place) {
+  if (!place) return nullptr;
+  return std::make_unique<HttpServer>(
+      *place, [this](std::string_view path) -> std::optional<HttpPage> {
+        if (path == "/") return HttpPage{"text/plain; charset=utf-8", "poold; see /metrics\n"};
+        if (path != "/metrics") return std::nullopt;
+        return HttpPage{"text/plain; version=0.0.4; charset=utf-8",
+                        metrics_text(read_report(segment_.view()), reload_successful_)};
+      });
+}
+
+void Daemon::move_metrics(const std::optional<Endpoint>& place) {
+  if (place == config_.metrics_listen) return;
+  // Two addresses with one port may exclude each other: the old one has to go first.
+  const bool same_port = place && metrics_ && place->port == config_.metrics_listen->port;
+  if (same_port) metrics_.reset();
+  try {
+    metrics_ = serve_metrics(place);
+  } catch (const UserError&) {
+    if (same_port) metrics_ = serve_metrics(config_.metrics_listen);
+    throw;
+  }
+  config_.metrics_listen = place;
+}
+
+bool Daemon::reload(const Config& config) {
+  const bool same_place =
+      config.socket == config_.socket && config.socket_group == config_.socket_group &&
+      config.max_lanes == config_.max_lanes && config.strategy == config_.strategy;
+  move_metrics(config.metrics_listen);
+  apply(segment_, config, arms_);
+  reconciler_.set_rules(config.pools);
+  config_.mode = config.mode;
+  config_.ab_block = config.ab_block;
+  config_.pools = config.pools;
+  reload_successful_ = true;
+  return same_place;
+}
+
+void Daemon::accept_clients() {
+  server_.serve(segment_.fd(), segment_.size(), [this](HandoverServer::Visitor& visitor) {
+    if (visitor.answer == Handover::granted) {
+      if (!is_own_command(visitor.pid)) clients_.attached(visitor.pid);
+      if (visitor.may_command) comparisons_.keep(std::move(visitor.connection));
+      return;
+    }
+    segment_.header().attaches_refused.fetch_add(1, std::memory_order_relaxed);
+    spdlog::warn("refused pid {} (uid {}): {}", visitor.pid, visitor.uid,
+                 visitor.answer == Handover::refused_netns ? "it is in another network namespace"
+                                                           : "it is not in socket_group");
+  });
+}
+
+}  // namespace portpool

@@ -1,0 +1,57 @@
+// A small HTTP server in a thread of its own, for pages that are asked for now and then. It answers
+// GET and HEAD, one request per connection, and never keeps its owner waiting: the destructor
+// returns as soon as the page being made, if any, is ready.
+#pragma once
+
+#include <chrono>
+#include <functional>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <thread>
+#include <vector>
+
+#include "base/descriptor.h"
+#include "portpool/endpoint.h"
+
+namespace portpool {
+
+struct HttpPage {
+  std::string type;  // Content-Type
+  std::string body;
+};
+
+class HttpServer {
+ public:
+  // Called in the server's thread with a path such as "/metrics"; nullopt: there is no such page.
+  using Handler = std::function<std::optional<HttpPage>(std::string_view path)>;
+
+  // Listens when this returns. Throws UserError, with the reason, when that is not possible.
+  HttpServer(const Endpoint& listen, Handler handler);
+  ~HttpServer();
+  HttpServer(const HttpServer&) = delete;
+  HttpServer& operator=(const HttpServer&) = delete;
+
+ private:
+  struct Visitor {
+    Descriptor socket;
+    std::string request;
+    std::string answer;
+    std::size_t sent = 0;
+    std::chrono::steady_clock::time_point deadline;
+  };
+
+  void run();
+  void accept_visitor();
+  // False: done with it.
+  bool serve(Visitor& visitor) const;
+  std::string answer_to(std::string_view request) const;
+
+  Handler handler_;
+  Descriptor listener_;
+  Descriptor stop_;  // an eventfd
+  std::vector<Visitor> visitors_;
+  std::thread thread_;
+};
+
+}  // namespace portpool

@@ -1,0 +1,411 @@
+#include "daemon/reconciler.h"
+
+#include <netinet/tcp.h>
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <bit>
+#include <ctime>
+#include <set>
+#include <system_error>
+
+#include "kernel/routes.h"
+#include "lanes/lane_update.h"
+
+namespace portpool {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::nanoseconds;
+using std::chrono::steady_clock;
+
+// A pass may use one part in this many of a core; the smaller share while all lanes have plenty.
+constexpr int kMaxShare = 40;
+constexpr int kCalmShare = 250;
+constexpr nanoseconds kShortestPause = milliseconds(50);
+// Without changes, and for as long as a pass costs less than its share of this.
+constexpr nanoseconds kQuietPause = milliseconds(1000);
+constexpr milliseconds kRejectedPause{1000};
+// Lists of bound sockets cost milliseconds even when empty: their share is one in this many.
+constexpr int kBlockedShare = 400;
+constexpr nanoseconds kShortestBlockedPause = milliseconds(500);
+// Up to this many destination ports are asked for one by one; with more, the whole table is read.
+constexpr std::size_t kFewPorts = 4;
+constexpr int kDumpTries = 3;
+// Lanes that nobody uses are looked at in one pass of this many.
+constexpr std::uint64_t kIdleTurn = 10;
+// Up to this many ports in doubt are looked up one by one (some 2 us each).
+constexpr std::size_t kFewDoubts = 2048;
+// So many refused claims since the last pass mean that a lane is wrong as a whole.
+constexpr std::uint64_t kManyRejections = 8;
+constexpr nanoseconds kShortestAttentionPause = milliseconds(2);
+constexpr int kAttentionShare = 20;
+constexpr std::size_t kRoutesPerTurn = 32;
+constexpr std::uint64_t kRecordsPerBeat = 16384;
+constexpr std::uint64_t kLanesPerBeat = 64;
+
+nanoseconds cpu_time() {
+  timespec t{};
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+  return std::chrono::seconds(t.tv_sec) + nanoseconds(t.tv_nsec);
+}
+
+bool is_possible(const LaneKey& question) {
+  return question.destination_port != 0 && !is_unspecified(question.destination) &&
+         !is_link_local_v6(question.destination) &&
+         (is_unspecified(question.source) || is_v4(question.source) == is_v4(question.destination));
+}
+
+// The requests that wait, each slot emptied.
+std::vector<LaneKey> take_requests(const SegmentView& view) {
+  constexpr auto kReady = static_cast<std::uint32_t>(RequestState::ready);
+  constexpr auto kEmpty = static_cast<std::uint32_t>(RequestState::empty);
+  std::vector<LaneKey> keys;
+  for (std::uint32_t i = 0; i < view.request_count(); ++i) {
+    RequestSlot& slot = view.request(i);
+    if (slot.state.load(std::memory_order_acquire) != kReady) continue;
+    const LaneKey key = load_key(slot.key);
+    slot.state.store(kEmpty, std::memory_order_release);
+    if (is_possible(key) && std::find(keys.begin(), keys.end(), key) == keys.end()) {
+      keys.push_back(key);
+    }
+  }
+  return keys;
+}
+
+// A client that died while it wrote leaves its slot in that state for good: one that is found so
+// twice, kSettingsPause apart, is emptied.
+void free_dead_slots(const SegmentView& view, std::vector<bool>& seen) {
+  constexpr auto kWriting = static_cast<std::uint32_t>(RequestState::writing);
+  seen.resize(view.request_count());
+  for (std::uint32_t i = 0; i < view.request_count(); ++i) {
+    std::atomic<std::uint32_t>& state = view.request(i).state;
+    const bool writing = state.load(std::memory_order_relaxed) == kWriting;
+    if (writing && seen[i]) {
+      std::uint32_t expected = kWriting;
+      state.compare_exchange_strong(expected, static_cast<std::uint32_t>(RequestState::empty));
+    }
+    seen[i] = writing;
+  }
+}
+
+std::string text_of(const LaneKey& key) {
+  return to_text(key.source) + " -> " + to_text(Endpoint{key.destination, key.destination_port});
+}
+
+}  // namespace
+
+Reconciler::Reconciler(const SegmentView& view, std::vector<PoolRule> rules, Strategy strategy,
+                       std::function<void()> keep_alive)
+    : view_(view),
+      rules_(std::move(rules)),
+      strategy_(strategy),
+      keep_alive_(std::move(keep_alive)),
+      lanes_(view) {
+  read_settings();
+}
+
+void Reconciler::set_rules(std::vector<PoolRule> rules) {
+  rules_ = std::move(rules);
+  lanes_.withdraw_all();
+  refit_lanes();
+  pass();
+}
+
+void Reconciler::read_settings() {
+  reuse_ = kernel::time_wait_reuse();
+  // A bind() to an address in TIME_WAIT skips the kernel's own check: never take one over then.
+  if (strategy_ == Strategy::bind) reuse_.mode = 0;
+  // Without /proc the documented default (ip-sysctl.rst).
+  const auto range = kernel::local_port_range().value_or(kernel::PortRange{32768, 60999});
+  if (range != local_range_) {
+    local_range_ = range;
+    view_.header().port_range.store(std::uint32_t{range.high} << 16 | range.low,
+                                    std::memory_order_relaxed);
+    refit_lanes();
+    pass();
+  }
+  if (steady_clock::now() >= blocked_due_) read_blocked();
+  recheck_routes();
+  free_dead_slots(view_, slots_seen_writing_);
+}
+
+void Reconciler::read_blocked() {
+  const nanoseconds before = cpu_time();
+  collect_blocked(sock_diag_, strategy_ == Strategy::port_range, blocked_);
+  blocked_due_ =
+      steady_clock::now() + std::max((cpu_time() - before) * kBlockedShare, kShortestBlockedPause);
+}
+
+void Reconciler::refit_lanes() {
+  for (const auto& record : lanes_.records()) {
+    const Endpoint destination{record->key.destination, record->key.destination_port};
+    const std::uint32_t pool = rule_for(rules_, destination);
+    kernel::PortRange range = range_for(rules_[pool]);
+    // Nothing of the pool's range is in the kernel's: one port that the lane will not find free.
+    if (range.low > range.high) range = {1, 1};
+    if (pool != record->pool || range != record->range) lanes_.set_range(*record, pool, range);
+  }
+}
+
+// Where the source was left to routing, the answer may change while we run.
+void Reconciler::recheck_routes() {
+  for (const LaneTable::Answer& answer : lanes_.next_answers(kRoutesPerTurn)) {
+    const LaneKey& question = answer.question;
+    if (!is_unspecified(question.source)) continue;
+    std::vector<std::uint32_t> lanes;
+    const Endpoint destination{question.destination, question.destination_port};
+    for (const Address& source : sources_for(question, rules_[rule_for(rules_, destination)])) {
+      const LaneRecord* record =
+          lanes_.find({source, question.destination, question.destination_port});
+      if (record != nullptr) lanes.push_back(record->index);
+    }
+    // A refused question is asked again, too: there may be a route by now.
+    if (lanes != answer.lanes || lanes.empty()) lanes_.withdraw(question);
+  }
+}
+
+kernel::PortRange Reconciler::range_for(const PoolRule& rule) const {
+  if (!rule.port_range) return local_range_;
+  if (strategy_ == Strategy::bind) return *rule.port_range;
+  // A pin outside ip_local_port_range would be ignored without a word (ip(7)).
+  return {std::max(rule.port_range->low, local_range_.low),
+          std::min(rule.port_range->high, local_range_.high)};
+}
+
+std::vector<Address> Reconciler::sources_for(const LaneKey& question, const PoolRule& rule) const {
+  if (!is_unspecified(question.source)) return {question.source};
+  std::vector<Address> sources;
+  for (const Address& source : rule.sources) {
+    if (is_v4(source) == is_v4(question.destination) &&
+        is_loopback(source) == is_loopback(question.destination)) {
+      sources.push_back(source);
+    }
+  }
+  if (!sources.empty()) return sources;
+  const auto route = kernel::route_to(question.destination);
+  return route ? std::vector{route->source} : std::vector<Address>{};
+}
+
+Reconciler::Pending Reconciler::plan(const LaneKey& question) {
+  Pending pending{question, {}, {}};
+  const std::uint32_t pool = rule_for(rules_, {question.destination, question.destination_port});
+  const PoolRule& rule = rules_[pool];
+  const kernel::PortRange range = range_for(rule);
+  if (range.low > range.high) return pending;
+  for (const Address& source : sources_for(question, rule)) {
+    const LaneKey key{source, question.destination, question.destination_port};
+    LaneRecord* record = lanes_.find(key);
+    if (record == nullptr) {
+      record = lanes_.add(key, pool, range);
+      if (record == nullptr) continue;
+      pending.fresh.push_back(record);
+    }
+    pending.lanes.push_back(record);
+  }
+  const bool own_sources = is_unspecified(question.source) && !rule.sources.empty();
+  if (own_sources) pending.flags |= EntryFlags::bind_source;
+  if (rule.source_policy == SourcePolicy::balance) pending.flags |= EntryFlags::balance;
+  if (rule.on_exhaustion == OnExhaustion::fail_fast) pending.flags |= EntryFlags::fail_fast;
+  return pending;
+}
+
+bool Reconciler::dump_for(const std::vector<LaneRecord*>& records) {
+  std::set<std::uint16_t> ports;
+  for (const LaneRecord* record : records) ports.insert(record->key.destination_port);
+  if (ports.size() > kFewPorts) ports = {0};
+  std::uint64_t seen = 0;
+  const auto visit = [&](const kernel::SocketRecord& socket) {
+    truth_.add(socket);
+    if (++seen % kRecordsPerBeat == 0) keep_alive_();
+  };
+  for (const std::uint16_t port : ports) {
+    kernel::DumpFilter filter;
+    filter.states = ~(kernel::state_bit(TCP_LISTEN) | kernel::state_bit(kernel::kTcpBoundInactive));
+    filter.destination_port = port;
+    if (!sock_diag_.dump(filter, visit).complete) return false;
+  }
+  return true;
+}
+
+void Reconciler::fill_new(const std::vector<LaneRecord*>& fresh) {
+  read_blocked();
+  for (int left = kDumpTries; left > 0; --left) {
+    truth_.begin(reuse_);
+    for (const LaneRecord* record : fresh) truth_.expect(*record, lanes_.lane(*record));
+    // After the last try even a torn reading is a better start than none: what it missed costs a
+    // rejection each, until the next pass.
+    if (!dump_for(fresh) && left > 1) continue;
+    for (const LaneRecord* record : fresh) {
+      fill_lane(lanes_.lane(*record), *record, *truth_.find(record->key), blocked_);
+      note_supply(*record);
+    }
+    return;
+  }
+}
+
+void Reconciler::serve_requests() {
+  std::vector<Pending> pending;
+  std::vector<LaneRecord*> fresh;
+  for (const LaneKey& question : take_requests(view_)) {
+    pending.push_back(plan(question));
+    fresh.insert(fresh.end(), pending.back().fresh.begin(), pending.back().fresh.end());
+  }
+  if (!fresh.empty()) fill_new(fresh);
+  for (const Pending& answer : pending) {
+    const LaneKey& question = answer.question;
+    const Endpoint destination{question.destination, question.destination_port};
+    // Without a lane because all places are taken: ask again later. Without a source: refused.
+    if (answer.lanes.empty() &&
+        !sources_for(question, rules_[rule_for(rules_, destination)]).empty()) {
+      continue;
+    }
+    if (!lanes_.publish(question, {answer.lanes.begin(), answer.lanes.end()}, answer.flags)) {
+      warn_rarely(destination);
+    }
+    for (const LaneRecord* record : answer.fresh) {
+      spdlog::info("lane {}: ports {}-{}", text_of(record->key), record->range.low,
+                   record->range.high);
+    }
+  }
+}
+
+// A destination that finds no place is asked for at every connect.
+void Reconciler::warn_rarely(const Endpoint& destination) {
+  if (!std::has_single_bit(++places_missing_)) return;
+  spdlog::warn("no place in the directory for {} ({} times so far); raise max_lanes",
+               to_text(destination), places_missing_);
+}
+
+// Tells clients how the lane stands: `low`, they ask for attention; `full`, fail-fast may refuse.
+bool Reconciler::note_supply(const LaneRecord& record) {
+  Lane& lane = lanes_.lane(record);
+  const LaneCounts counts = count_lane(lane);
+  const std::uint32_t first_choice = counts.free - counts.reusable;
+  lane.low.store(first_choice < std::clamp(counts.capacity / 16, 1U, 1024U) ? 1 : 0,
+                 std::memory_order_relaxed);
+  lane.full.store(counts.free == 0 ? 1 : 0, std::memory_order_relaxed);
+  return first_choice > counts.capacity / 4;
+}
+
+void Reconciler::ask_for(const LaneRecord& record, std::uint16_t port) {
+  const Endpoint destination{record.key.destination, record.key.destination_port};
+  if (const auto socket = sock_diag_.find({record.key.source, port}, destination)) {
+    truth_.add(*socket);
+  }
+}
+
+// A dump takes long enough for a client to take a port and to give it back. Withdrawn for that, the
+// port would be missing until two more passes have not seen it: where few ports are left, it
+// counts.
+void Reconciler::look_again(const std::vector<LaneRecord*>& records) {
+  std::size_t left = kFewDoubts;
+  for (const LaneRecord* record : records) {
+    const auto ports =
+        contradicted_ports(lanes_.lane(*record), *truth_.find(record->key), left + 1);
+    if (ports.size() > left) continue;
+    left -= ports.size();
+    try {
+      for (const std::uint16_t port : ports) {
+        truth_.forget(record->key, port);
+        ask_for(*record, port);
+      }
+    } catch (const std::system_error& error) {
+      spdlog::warn("lane {}: {}", text_of(record->key), error.what());
+      return;
+    }
+  }
+}
+
+bool Reconciler::check_port_by_port(LaneRecord& record) {
+  Lane& lane = lanes_.lane(record);
+  const auto doubts = quarantined_ports(lane, record.range, kFewDoubts + 1);
+  if (doubts.size() > kFewDoubts) return false;
+  truth_.begin(reuse_);
+  truth_.expect(record, lane);
+  PortBits asked = {};
+  for (const std::uint16_t port : doubts) {
+    ask_for(record, port);
+    asked[port / 64] |= std::uint64_t{1} << (port % 64);
+  }
+  update_ports(lane, record, *truth_.find(record.key), blocked_, asked);
+  return true;
+}
+
+// Others took ports since the last pass: which ones, only a pass can tell.
+bool Reconciler::is_out_of_date(const LaneRecord& record) const {
+  return lanes_.lane(record).rejections.load(std::memory_order_relaxed) - record.rejections >=
+         kManyRejections;
+}
+
+nanoseconds Reconciler::serve_attention() {
+  const nanoseconds before = cpu_time();
+  for (const auto& record : lanes_.records()) {
+    Lane& lane = lanes_.lane(*record);
+    if (lane.attention.load(std::memory_order_relaxed) == 0) continue;
+    lane.attention.store(0, std::memory_order_release);
+    try {
+      // With many ports in doubt the next pass is the cheaper way.
+      if (is_out_of_date(*record) || !check_port_by_port(*record)) {
+        quiet_passes_ = 0;
+        plenty_ = false;
+      }
+    } catch (const std::system_error& error) {
+      spdlog::warn("lane {}: {}", text_of(record->key), error.what());
+    }
+    note_supply(*record);
+  }
+  return std::max((cpu_time() - before) * kAttentionShare, kShortestAttentionPause);
+}
+
+void Reconciler::pass() {
+  const nanoseconds cpu_before = cpu_time();
+  const auto now = steady_clock::now();
+  const bool idle_too = passes_++ % kIdleTurn == 0;
+  std::vector<LaneRecord*> records;
+  for (const auto& record : lanes_.records()) {
+    if (idle_too || !lanes_.is_idle(*record)) records.push_back(record.get());
+  }
+  std::uint32_t changes = 0;
+  bool plenty = true;
+  std::uint64_t updated = 0;
+  if (!records.empty()) {
+    truth_.begin(reuse_);
+    for (const LaneRecord* record : records) truth_.expect(*record, lanes_.lane(*record));
+    if (dump_for(records)) {
+      look_again(records);
+      for (LaneRecord* record : records) {
+        changes +=
+            update_lane(lanes_.lane(*record), *record, *truth_.find(record->key), blocked_).total();
+        plenty &= note_supply(*record);
+        record->rejections = lanes_.lane(*record).rejections.load(std::memory_order_relaxed);
+        if (++updated % kLanesPerBeat == 0) keep_alive_();
+      }
+    }
+    if (now - rejected_swept_ >= kRejectedPause) {
+      for (LaneRecord* record : records) sweep_rejected(lanes_.lane(*record), *record);
+      rejected_swept_ = now;
+    }
+  }
+  if (const std::size_t retired = lanes_.retire_idle(); retired > 0) {
+    spdlog::info("{} idle lanes retired", retired);
+  }
+  const nanoseconds cpu = cpu_time() - cpu_before;
+  SegmentHeader& header = view_.header();
+  header.reconcile_passes.fetch_add(1, std::memory_order_relaxed);
+  header.reconcile_cpu_ns.fetch_add(static_cast<std::uint64_t>(cpu.count()),
+                                    std::memory_order_relaxed);
+  quiet_passes_ = changes == 0 ? quiet_passes_ + 1 : 0;
+  plenty_ = plenty;
+  pass_cost_ = cpu;
+  pass_ended_ = steady_clock::now();
+}
+
+nanoseconds Reconciler::until_pass() const {
+  const nanoseconds by_need = kShortestPause * (1 + std::min(quiet_passes_, 99U));
+  const nanoseconds by_cost = pass_cost_ * (plenty_ ? kCalmShare : kMaxShare);
+  const auto due = pass_ended_ + std::max(by_cost, std::min(by_need, kQuietPause));
+  return std::max(due - steady_clock::now(), nanoseconds(1));
+}
+
+}  // namespace portpool

@@ -1,0 +1,95 @@
+// Makes lanes when clients ask for them, and keeps all lanes true to the kernel's socket table.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <vector>
+
+#include "kernel/sock_diag.h"
+#include "kernel/sysctl.h"
+#include "portpool/segment.h"
+#include "lanes/lane_table.h"
+#include "lanes/rules.h"
+#include "lanes/truth.h"
+
+namespace portpool {
+
+class Reconciler {
+ public:
+  // In the network namespace of the calling thread. keep_alive is called now and then during work
+  // that may take long. Throws std::system_error where sock_diag is missing.
+  Reconciler(const SegmentView& view, std::vector<PoolRule> rules, Strategy strategy,
+             std::function<void()> keep_alive);
+
+  // New rules hold for existing lanes too: clients ask for each of them again.
+  void set_rules(std::vector<PoolRule> rules);
+
+  // Answers the requests that clients have placed: reads the kernel's table for the lanes that are
+  // missing, fills them and publishes them. A request that cannot be served now is dropped; the
+  // client's next connect() places it again.
+  void serve_requests();
+
+  // Looks at the lanes that ask for attention (few ports left, or claims refused in a row): port by
+  // port where few are in doubt; else the next pass is due early. Returns how long to leave that
+  // be, so that its share of the core stays small.
+  std::chrono::nanoseconds serve_attention();
+
+  // One pass over all lanes.
+  void pass();
+
+  // How long until the next pass is due: soon while lanes change, later the more a pass costs, so
+  // that passes take a small share of one core; the smallest while every lane has ports to spare,
+  // when a hint that is out of date costs a rejection at most. Asked again after serve_attention().
+  std::chrono::nanoseconds until_pass() const;
+
+  // Reads sysctls, blocked ports and routes again; every kSettingsPause.
+  void read_settings();
+  static constexpr std::chrono::milliseconds kSettingsPause{250};
+
+ private:
+  struct Pending {
+    LaneKey question;
+    std::vector<LaneRecord*> lanes;
+    std::vector<LaneRecord*> fresh;
+    std::uint32_t flags = 0;
+  };
+
+  Pending plan(const LaneKey& question);
+  std::vector<Address> sources_for(const LaneKey& question, const PoolRule& rule) const;
+  kernel::PortRange range_for(const PoolRule& rule) const;
+  bool dump_for(const std::vector<LaneRecord*>& records);
+  void fill_new(const std::vector<LaneRecord*>& fresh);
+  // True when the lane has ports to spare.
+  bool note_supply(const LaneRecord& record);
+  void read_blocked();
+  void refit_lanes();
+  void recheck_routes();
+  void look_again(const std::vector<LaneRecord*>& records);
+  void ask_for(const LaneRecord& record, std::uint16_t port);
+  bool check_port_by_port(LaneRecord& record);
+  bool is_out_of_date(const LaneRecord& record) const;
+  void warn_rarely(const Endpoint& destination);
+
+  SegmentView view_;
+  std::vector<PoolRule> rules_;
+  Strategy strategy_;
+  std::function<void()> keep_alive_;
+  LaneTable lanes_;
+  kernel::SockDiag sock_diag_;
+  kernel::TimeWaitReuse reuse_;
+  kernel::PortRange local_range_;
+  TruthCollector truth_;
+  BlockedPorts blocked_;
+  std::chrono::steady_clock::time_point blocked_due_;
+  std::chrono::steady_clock::time_point rejected_swept_;
+  std::chrono::steady_clock::time_point pass_ended_;
+  std::chrono::nanoseconds pass_cost_{0};
+  bool plenty_ = true;
+  unsigned quiet_passes_ = 0;
+  std::uint64_t passes_ = 0;
+  std::uint64_t places_missing_ = 0;
+  std::vector<bool> slots_seen_writing_;
+};
+
+}  // namespace portpool

@@ -1,0 +1,320 @@
+#include "lanes/lane_update.h"
+
+#include <sys/mman.h>
+
+#include <array>
+#include <bit>
+#include <cerrno>
+#include <random>
+#include <system_error>
+
+#include "portpool/port_map.h"
+
+namespace portpool {
+namespace {
+
+// Sets of 64 ports are moved a word at a time.
+std::uint64_t load(Lane& lane, std::size_t map, std::size_t word) {
+  return lane.words[map][word].load(std::memory_order_relaxed);
+}
+
+// Returns the bits that were really taken out.
+std::uint64_t take_bits(Lane& lane, std::size_t map, std::size_t word, std::uint64_t bits) {
+  if ((load(lane, map, word) & bits) == 0) return 0;
+  const PortMap ports = port_map(lane, static_cast<PortMapId>(map));
+  const std::uint64_t before = ports.words[word].fetch_and(~bits);
+  if ((before & ~bits) == 0) detail::unmark_word(ports, static_cast<std::uint32_t>(word));
+  return before & bits;
+}
+
+void put_bits(Lane& lane, std::size_t map, std::size_t word, std::uint64_t bits) {
+  if (bits == 0) return;
+  const PortMap ports = port_map(lane, static_cast<PortMapId>(map));
+  if (ports.words[word].fetch_or(bits) == 0) {
+    detail::mark_word(ports, static_cast<std::uint32_t>(word));
+  }
+}
+
+std::uint64_t take_from_all(Lane& lane, std::size_t word, std::uint64_t bits, std::size_t except) {
+  std::uint64_t taken = 0;
+  for (std::size_t map = 0; map < kPortMaps; ++map) {
+    if (map != except) taken |= take_bits(lane, map, word, bits);
+  }
+  return taken;
+}
+
+constexpr auto kQuarantine = static_cast<std::size_t>(PortMapId::quarantine);
+constexpr auto kRejected = static_cast<std::size_t>(PortMapId::rejected);
+constexpr auto kBlocked = static_cast<std::size_t>(PortMapId::blocked);
+constexpr std::size_t kNoMap = kPortMaps;
+
+std::size_t youngest_map(const Lane& lane) {
+  return FreeRing::unpack(lane.ring.load(std::memory_order_relaxed)).youngest;
+}
+
+// The ports of word `word` that belong to the range.
+std::uint64_t range_bits(const kernel::PortRange& range, std::size_t word) {
+  std::uint64_t bits = ~std::uint64_t{0};
+  if (word == range.low / 64U) bits &= ~std::uint64_t{0} << (range.low % 64);
+  if (word == range.high / 64U) bits &= ~std::uint64_t{0} >> (63 - range.high % 64);
+  return bits;
+}
+
+// A port in two maps (a release that met a reconcile) is kept in the less claimable one.
+void drop_doubles(Lane& lane, std::size_t word) {
+  std::uint64_t seen = 0;
+  for (std::size_t map = kPortMaps; map-- > 0;) {
+    const std::uint64_t bits = load(lane, map, word);
+    if ((bits & seen) != 0) take_bits(lane, map, word, bits & seen);
+    seen |= bits;
+  }
+}
+
+class WordUpdate {
+ public:
+  WordUpdate(Lane& lane, LaneRecord& record, const LaneTruth& truth, const BlockedPorts& blocked,
+             std::size_t word, std::uint64_t only, LaneChanges& changes)
+      : lane_(lane),
+        record_(record),
+        truth_(truth),
+        word_(word),
+        changes_(changes),
+        range_(range_bits(record.range, word) & only),
+        blocked_(blocked.bits[word] & range_) {}
+
+  void run() {
+    drop_doubles(lane_, word_);
+    block();
+    const std::uint64_t open = range_ & ~blocked_;
+    const std::uint64_t used = truth_.used[word_] & open;
+    changes_.withdrawn +=
+        static_cast<std::uint32_t>(std::popcount(take_from_all(lane_, word_, used, kNoMap)));
+    std::uint64_t seen = used;
+    move(truth_.waiting[word_] & open & ~seen, kQuarantine);
+    seen |= truth_.waiting[word_];
+    std::uint64_t suspects = 0;
+    for (std::size_t age = 0; age < kReuseMaps; ++age) {
+      const std::uint64_t bits = truth_.reusable[age][word_] & open & ~seen;
+      suspects |= settle(bits, kFreeMaps + age, everything_but_rejected());
+      seen |= truth_.reusable[age][word_];
+    }
+    suspects |= settle(open & ~seen, youngest_map(lane_), truth_.released_before[word_]);
+    record_.suspect[word_] = (record_.suspect[word_] & ~range_) | suspects;
+  }
+
+ private:
+  void block() {
+    put_bits(lane_, kBlocked, word_, blocked_ & ~load(lane_, kBlocked, word_));
+    take_from_all(lane_, word_, blocked_, kBlocked);
+    // No longer blocked: in no map now, and sorted in below or at the next reconcile.
+    take_bits(lane_, kBlocked, word_, range_ & ~blocked_);
+  }
+
+  std::uint64_t mapped() const {
+    std::uint64_t bits = 0;
+    for (std::size_t map = 0; map < kPortMaps; ++map) bits |= load(lane_, map, word_);
+    return bits;
+  }
+
+  std::uint64_t everything_but_rejected() const { return ~load(lane_, kRejected, word_); }
+
+  void move(std::uint64_t bits, std::size_t to) {
+    bits &= ~load(lane_, to, word_);
+    take_from_all(lane_, word_, bits, to);
+    put_bits(lane_, to, word_, bits);
+  }
+
+  // Makes `bits` claimable through map `to`: those of `movable` that stand in a map that is not a
+  // free one, and those in no map for the second time. Returns the ones in no map for the first
+  // time.
+  std::uint64_t settle(std::uint64_t bits, std::size_t to, std::uint64_t movable) {
+    std::uint64_t in_free = 0;
+    for (std::size_t map = 0; map < kFreeMaps; ++map) in_free |= load(lane_, map, word_);
+    const bool to_free = to < kFreeMaps;
+    const std::uint64_t unmapped = bits & ~mapped() & truth_.unmapped_before[word_];
+    const std::uint64_t leaked = unmapped & record_.suspect[word_];
+    std::uint64_t freed = leaked;
+    const std::uint64_t here =
+        bits & movable & ~load(lane_, to, word_) & (to_free ? ~in_free : ~0ULL);
+    for (std::size_t map = 0; map < kRejected; ++map) {
+      if (map != to) freed |= take_bits(lane_, map, word_, here);
+    }
+    changes_.returned += static_cast<std::uint32_t>(std::popcount(freed));
+    put_bits(lane_, to, word_, freed);
+    return unmapped & ~leaked;
+  }
+
+  Lane& lane_;
+  LaneRecord& record_;
+  const LaneTruth& truth_;
+  std::size_t word_;
+  LaneChanges& changes_;
+  std::uint64_t range_;
+  std::uint64_t blocked_;
+};
+
+// Releases join the youngest map; when that has grown large, a new youngest one is begun, so that
+// the ring keeps its three ages after a burst of releases.
+void keep_ages_apart(Lane& lane, const kernel::PortRange& range) {
+  std::uint32_t word = lane.ring.load(std::memory_order_relaxed);
+  const FreeRing ring = FreeRing::unpack(word);
+  if (ring.length() >= kFreeMaps) return;
+  std::uint32_t total = 0;
+  std::uint32_t youngest = 0;
+  for (std::uint32_t map = 0; map < kFreeMaps; ++map) {
+    std::uint32_t count = 0;
+    for (std::size_t w = range.low / 64U; w <= range.high / 64U; ++w) {
+      count += static_cast<std::uint32_t>(std::popcount(load(lane, map, w)));
+    }
+    total += count;
+    if (map == ring.youngest) youngest = count;
+  }
+  if (youngest * 3 > total) {
+    lane.ring.compare_exchange_strong(word, ring.add_youngest().pack(), std::memory_order_relaxed);
+  }
+}
+
+// The ports of the sets that `bits_of` gives for each word of the range, at most `limit`.
+template <class BitsOf>
+std::vector<std::uint16_t> ports_in(const kernel::PortRange& range, std::size_t limit,
+                                    BitsOf bits_of) {
+  std::vector<std::uint16_t> ports;
+  for (std::size_t w = range.low / 64U; w <= range.high / 64U && ports.size() < limit; ++w) {
+    for (std::uint64_t bits = bits_of(w); bits != 0 && ports.size() < limit; bits &= bits - 1) {
+      ports.push_back(
+          static_cast<std::uint16_t>(w * 64 + static_cast<unsigned>(std::countr_zero(bits))));
+    }
+  }
+  return ports;
+}
+
+}  // namespace
+
+void fill_lane(Lane& lane, const LaneRecord& record, const LaneTruth& truth,
+               const BlockedPorts& blocked) {
+  std::minstd_rand random{std::random_device{}()};
+  for (std::size_t w = record.range.low / 64U; w <= record.range.high / 64U; ++w) {
+    const std::uint64_t range = range_bits(record.range, w);
+    std::uint64_t left = range & ~blocked.bits[w] & ~truth.used[w];
+    put_bits(lane, kBlocked, w, range & blocked.bits[w]);
+    put_bits(lane, kQuarantine, w, left & truth.waiting[w]);
+    left &= ~truth.waiting[w];
+    for (std::size_t age = 0; age < kReuseMaps; ++age) {
+      put_bits(lane, kFreeMaps + age, w, left & truth.reusable[age][w]);
+      left &= ~truth.reusable[age][w];
+    }
+    // Three ages at random, as they would stand after a while of use.
+    std::array<std::uint64_t, kFreeMaps - 1> shares{};
+    for (; left != 0; left &= left - 1) {
+      shares[random() % shares.size()] |= left & (~left + 1);
+    }
+    for (std::size_t map = 0; map < shares.size(); ++map) put_bits(lane, map, w, shares[map]);
+  }
+  lane.ring.store(FreeRing{0, kFreeMaps - 1}.pack(), std::memory_order_relaxed);
+}
+
+LaneChanges update_lane(Lane& lane, LaneRecord& record, const LaneTruth& truth,
+                        const BlockedPorts& blocked) {
+  LaneChanges changes;
+  for (std::size_t w = record.range.low / 64U; w <= record.range.high / 64U; ++w) {
+    WordUpdate(lane, record, truth, blocked, w, ~std::uint64_t{0}, changes).run();
+  }
+  for (std::size_t map = 0; map < kPortMaps; ++map) {
+    repair(port_map(lane, static_cast<PortMapId>(map)), record.range.low / 64U,
+           record.range.high / 64U);
+  }
+  drop_outside(lane, record.range);
+  keep_ages_apart(lane, record.range);
+  return changes;
+}
+
+LaneChanges update_ports(Lane& lane, LaneRecord& record, const LaneTruth& truth,
+                         const BlockedPorts& blocked, const PortBits& only) {
+  LaneChanges changes;
+  for (std::size_t w = record.range.low / 64U; w <= record.range.high / 64U; ++w) {
+    if (only[w] != 0) WordUpdate(lane, record, truth, blocked, w, only[w], changes).run();
+  }
+  return changes;
+}
+
+void clear_lane(Lane& lane) {
+  // Punches the pages out of the shared file: they read as zeros again, and cost nothing.
+  if (madvise(&lane, sizeof lane, MADV_REMOVE) != 0) {
+    throw std::system_error(errno, std::generic_category(), "madvise(MADV_REMOVE) on a lane");
+  }
+}
+
+void drop_outside(Lane& lane, const kernel::PortRange& range) {
+  const std::size_t first = range.low / 64U;
+  const std::size_t last = range.high / 64U;
+  for (std::size_t map = 0; map < kPortMaps; ++map) {
+    for (std::size_t group = 0; group < kPortMidWords; ++group) {
+      // By the upper level, so that words that were never used cost no memory.
+      std::uint64_t words = lane.mid[map][group].load(std::memory_order_relaxed);
+      for (; words != 0; words &= words - 1) {
+        const std::size_t w = group * 64 + static_cast<unsigned>(std::countr_zero(words));
+        if (w > first && w < last) continue;
+        const bool inside = w == first || w == last;
+        take_bits(lane, map, w, inside ? ~range_bits(range, w) : ~std::uint64_t{0});
+      }
+    }
+  }
+}
+
+std::vector<std::uint16_t> quarantined_ports(Lane& lane, const kernel::PortRange& range,
+                                             std::size_t limit) {
+  return ports_in(range, limit, [&](std::size_t w) { return load(lane, kQuarantine, w); });
+}
+
+std::vector<std::uint16_t> contradicted_ports(Lane& lane, const LaneTruth& truth,
+                                              std::size_t limit) {
+  return ports_in(truth.range, limit, [&](std::size_t w) {
+    std::uint64_t claimable = 0;
+    if (truth.used[w] == 0) return claimable;
+    for (std::size_t map = 0; map < kQuarantine; ++map) claimable |= load(lane, map, w);
+    return claimable & truth.used[w];
+  });
+}
+
+void sweep_rejected(Lane& lane, LaneRecord& record) {
+  for (std::size_t w = record.range.low / 64U; w <= record.range.high / 64U; ++w) {
+    const std::uint64_t now = load(lane, kRejected, w);
+    const std::uint64_t old = take_bits(lane, kRejected, w, now & record.rejected[w]);
+    put_bits(lane, youngest_map(lane), w, old);
+    record.rejected[w] = now & ~old;
+  }
+}
+
+LaneCounts count_lane(Lane& lane, CountFrom from) {
+  const std::uint32_t range = lane.ports.load(std::memory_order_relaxed);
+  const kernel::PortRange ports{static_cast<std::uint16_t>(range),
+                                static_cast<std::uint16_t>(range >> 16)};
+  LaneCounts counts;
+  if (ports.low > ports.high) return counts;
+  counts.capacity = std::uint32_t{ports.high} - ports.low + 1;
+  std::uint32_t mapped = 0;
+  for (std::size_t map = 0; map < kPortMaps; ++map) {
+    const bool unmarked = lane.top[map].load(std::memory_order_relaxed) == 0;
+    if (from == CountFrom::marked_maps && unmarked) continue;
+    std::uint32_t count = 0;
+    for (std::size_t w = ports.low / 64U; w <= ports.high / 64U; ++w) {
+      // Most maps are empty, and counting bits takes longer than looking for any.
+      if (const std::uint64_t bits = load(lane, map, w); bits != 0) {
+        count += static_cast<std::uint32_t>(std::popcount(bits & range_bits(ports, w)));
+      }
+    }
+    mapped += count;
+    if (map == kBlocked) {
+      counts.blocked = count;
+    } else if (map >= kQuarantine) {
+      counts.quarantined += count;
+    } else {
+      counts.free += count;
+      if (map >= kFreeMaps) counts.reusable += count;
+    }
+  }
+  counts.in_use = mapped < counts.capacity ? counts.capacity - mapped : 0;
+  return counts;
+}
+
+}  // namespace portpool

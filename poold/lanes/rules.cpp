@@ -1,0 +1,65 @@
+#include "lanes/rules.h"
+
+#include <algorithm>
+#include <charconv>
+
+namespace portpool {
+namespace {
+
+// Splits "[v6]/n:p", "[v6]:p", "v4/n:p" into prefix text and port text.
+struct Parts {
+  std::string prefix;
+  std::optional<std::string_view> port;
+};
+
+// "/n:p", "/n", ":p" or nothing.
+std::optional<Parts> split_after(std::string_view address, std::string_view rest) {
+  if (!rest.empty() && rest.front() != '/' && rest.front() != ':') return std::nullopt;
+  const std::size_t colon = rest.find(':');
+  Parts parts{std::string(address) + std::string(rest.substr(0, colon)), std::nullopt};
+  if (colon != std::string_view::npos) parts.port = rest.substr(colon + 1);
+  return parts;
+}
+
+std::optional<Parts> split(std::string_view text) {
+  if (text.starts_with('[')) {
+    const std::size_t close = text.find(']');
+    if (close == std::string_view::npos) return std::nullopt;
+    return split_after(text.substr(1, close - 1), text.substr(close + 1));
+  }
+  // More than one colon: an IPv6 address without brackets, and so without a port.
+  if (text.find(':') != text.rfind(':')) return Parts{std::string(text), std::nullopt};
+  const std::size_t end = std::min(text.find_first_of("/:"), text.size());
+  return split_after(text.substr(0, end), text.substr(end));
+}
+
+}  // namespace
+
+std::optional<DestinationPattern> parse_destination(std::string_view text) {
+  const auto parts = split(text);
+  if (!parts) return std::nullopt;
+  const auto prefix = parse_prefix(parts->prefix);
+  if (!prefix) return std::nullopt;
+  DestinationPattern pattern{*prefix, 0};
+  if (parts->port) {
+    const auto [end, error] =
+        std::from_chars(parts->port->begin(), parts->port->end(), pattern.port);
+    if (error != std::errc{} || end != parts->port->end() || pattern.port == 0) return std::nullopt;
+  }
+  return pattern;
+}
+
+bool PoolRule::matches(const Endpoint& destination) const {
+  return destinations.empty() ||
+         std::any_of(destinations.begin(), destinations.end(),
+                     [&](const DestinationPattern& p) { return p.matches(destination); });
+}
+
+std::uint32_t rule_for(const std::vector<PoolRule>& rules, const Endpoint& destination) {
+  for (std::uint32_t i = 0; i + 1 < rules.size(); ++i) {
+    if (rules[i].matches(destination)) return i;
+  }
+  return static_cast<std::uint32_t>(rules.size() - 1);
+}
+
+}  // namespace portpool

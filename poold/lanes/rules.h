@@ -1,0 +1,44 @@
+// The configured pools: which rule a destination falls under.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/address_text.h"
+#include "kernel/sysctl.h"
+
+namespace portpool {
+
+// "10.0.4.0/24:443", "[2001:db8::]/32", "10.0.0.1": a prefix and perhaps one port.
+struct DestinationPattern {
+  AddressPrefix prefix;
+  std::uint16_t port = 0;  // 0: any
+
+  bool matches(const Endpoint& destination) const {
+    return (port == 0 || port == destination.port) && prefix.contains(destination.address);
+  }
+};
+
+std::optional<DestinationPattern> parse_destination(std::string_view text);
+
+enum class SourcePolicy { fill, balance };
+enum class OnExhaustion { kernel, fail_fast };
+
+struct PoolRule {
+  std::string name = "default";
+  std::vector<DestinationPattern> destinations;  // empty: every destination
+  std::vector<Address> sources;                  // empty: the address that routing picks
+  SourcePolicy source_policy = SourcePolicy::fill;
+  OnExhaustion on_exhaustion = OnExhaustion::kernel;
+  std::optional<kernel::PortRange> port_range;  // default: ip_local_port_range
+
+  bool matches(const Endpoint& destination) const;
+};
+
+// The index of the first rule that matches; the last rule matches everything.
+std::uint32_t rule_for(const std::vector<PoolRule>& rules, const Endpoint& destination);
+
+}  // namespace portpool

@@ -1,0 +1,14 @@
+// A latency distribution in HdrHistogram's text form (.hgrm), which its plotters read.
+#pragma once
+
+#include <string>
+
+#include "observe/report.h"
+
+namespace portpool {
+
+// Values in microseconds. Five lines for each halving of the distance to 100 %, as HdrHistogram's
+// own tools print by default; the last line is the maximum.
+std::string latency_as_hgrm(const LatencySum& latency);
+
+}  // namespace portpool

@@ -1,0 +1,211 @@
+#include "observe/report.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <ctime>
+
+namespace portpool {
+namespace {
+
+std::uint64_t clock_ns(clockid_t clock) {
+  timespec t{};
+  clock_gettime(clock, &t);
+  return static_cast<std::uint64_t>(t.tv_sec) * 1'000'000'000U +
+         static_cast<std::uint64_t>(t.tv_nsec);
+}
+
+std::uint64_t elapsed(std::uint64_t then, std::uint64_t now) { return now > then ? now - then : 0; }
+
+template <std::size_t N>
+std::string text_of(const char (&raw)[N]) {
+  return {raw, strnlen(raw, N)};
+}
+
+// Labels and JSON must be UTF-8, and clients can write anything into the segment.
+bool is_utf8(std::string_view text) {
+  for (std::size_t i = 0; i < text.size();) {
+    const auto lead = static_cast<unsigned char>(text[i++]);
+    const int more = lead < 0x80                   ? 0
+                     : lead >= 0xC2 && lead < 0xE0 ? 1
+                     : lead < 0xE0                 ? -1
+                     : lead < 0xF0                 ? 2
+                     : lead < 0xF5                 ? 3
+                                                   : -1;
+    if (more < 0) return false;
+    for (int k = 0; k < more; ++k, ++i) {
+      if (i >= text.size() || (static_cast<unsigned char>(text[i]) & 0xC0) != 0x80) return false;
+    }
+  }
+  return true;
+}
+
+std::string pool_name(const PoolInfo& pool) {
+  char raw[sizeof pool.name];
+  for (std::size_t i = 0; i < sizeof raw; ++i) {
+    raw[i] = std::atomic_ref(const_cast<char&>(pool.name[i])).load(std::memory_order_relaxed);
+  }
+  const std::string name = text_of(raw);
+  return is_utf8(name) ? name : "(damaged)";
+}
+
+void read_shards(const SegmentView& view, Report& report) {
+  for (std::size_t h = 0; h < kHistograms; ++h) {
+    LatencyReport& out = report.latency[h];
+    out.arm = static_cast<Route>(h >> 2 & 1);
+    out.path = static_cast<Route>(h >> 1 & 1);
+    out.blocking = (h & 1) != 0;
+  }
+  for (std::uint32_t i = 0; i < view.shard_count(); ++i) {
+    const Shard& shard = view.shard(i);
+    for (std::size_t c = 0; c < kCounters; ++c) {
+      report.counters[c] += shard.counters[c].load(std::memory_order_relaxed);
+    }
+    for (std::size_t f = 0; f < kFallbackReasons; ++f) {
+      report.fallbacks[f] += shard.fallbacks[f].load(std::memory_order_relaxed);
+    }
+    for (std::size_t h = 0; h < kHistograms; ++h) report.latency[h].latency.add(shard.latency[h]);
+  }
+}
+
+void read_lanes(const SegmentView& view, Report& report) {
+  for (std::uint32_t i = 0; i < view.pool_count(); ++i) {
+    if (std::string name = pool_name(view.pool(i)); !name.empty()) {
+      report.pools.push_back(std::move(name));
+    }
+  }
+  const std::uint32_t touched = view.header().lanes_touched.load(std::memory_order_relaxed);
+  for (std::uint32_t i = 0; i < std::min(view.lane_count(), touched); ++i) {
+    Lane& lane = view.lane(i);
+    if (lane.live.load(std::memory_order_acquire) == 0) continue;
+    LaneReport out;
+    out.key = load_key(lane.key);
+    out.pool = pool_name(view.pool(lane.pool.load(std::memory_order_relaxed)));
+    out.counts = count_lane(lane, CountFrom::marked_maps);
+    out.rejections = lane.rejections.load(std::memory_order_relaxed);
+    out.exhausted = lane.exhausted.load(std::memory_order_relaxed);
+    report.lanes.push_back(std::move(out));
+  }
+  std::stable_sort(report.lanes.begin(), report.lanes.end(), [](const auto& a, const auto& b) {
+    // free / capacity, without dividing by a capacity of 0.
+    return std::uint64_t{a.counts.free} * b.counts.capacity <
+           std::uint64_t{b.counts.free} * a.counts.capacity;
+  });
+}
+
+}  // namespace
+
+void LatencySum::add(const LatencyHistogram& histogram) {
+  for (std::size_t i = 0; i < kLatencyBuckets; ++i) {
+    const std::uint64_t n = histogram.buckets[i].load(std::memory_order_relaxed);
+    buckets[i] += n;
+    count += n;
+  }
+  sum_ns += histogram.sum_ns.load(std::memory_order_relaxed);
+  cpu_ns += histogram.cpu_ns.load(std::memory_order_relaxed);
+  cpu_samples += histogram.cpu_samples.load(std::memory_order_relaxed);
+  errors += histogram.errors.load(std::memory_order_relaxed);
+  no_port += histogram.no_port.load(std::memory_order_relaxed);
+  max_ns = std::max(max_ns, histogram.max_ns.load(std::memory_order_relaxed));
+}
+
+void LatencySum::add(const LatencySum& other) {
+  for (std::size_t i = 0; i < kLatencyBuckets; ++i) buckets[i] += other.buckets[i];
+  count += other.count;
+  sum_ns += other.sum_ns;
+  cpu_ns += other.cpu_ns;
+  cpu_samples += other.cpu_samples;
+  errors += other.errors;
+  no_port += other.no_port;
+  max_ns = std::max(max_ns, other.max_ns);
+}
+
+void LatencySum::subtract(const LatencySum& earlier) {
+  std::uint64_t last = 0;
+  for (std::size_t i = 0; i < kLatencyBuckets; ++i) {
+    buckets[i] -= earlier.buckets[i];
+    if (buckets[i] != 0) last = latency_bucket_low(i + 1) - 1;
+  }
+  count -= earlier.count;
+  sum_ns -= earlier.sum_ns;
+  cpu_ns -= earlier.cpu_ns;
+  cpu_samples -= earlier.cpu_samples;
+  errors -= earlier.errors;
+  no_port -= earlier.no_port;
+  max_ns = std::min(max_ns, last);
+}
+
+std::uint64_t LatencySum::quantile(double q) const {
+  const auto rank = static_cast<std::uint64_t>(std::ceil(q * static_cast<double>(count)));
+  std::uint64_t seen = 0;
+  for (std::size_t i = 0; i < kLatencyBuckets; ++i) {
+    seen += buckets[i];
+    if (seen >= std::max<std::uint64_t>(rank, 1))
+      return std::min(latency_bucket_low(i + 1) - 1, max_ns);
+  }
+  return max_ns;
+}
+
+LatencySum Report::path(Route path) const {
+  LatencySum sum;
+  for (const LatencyReport& part : latency) {
+    if (part.path == path) sum.add(part.latency);
+  }
+  return sum;
+}
+
+Report Report::since(const Report& earlier) const {
+  Report difference = *this;
+  for (std::size_t i = 0; i < kCounters; ++i) difference.counters[i] -= earlier.counters[i];
+  for (std::size_t i = 0; i < kFallbackReasons; ++i)
+    difference.fallbacks[i] -= earlier.fallbacks[i];
+  for (std::size_t i = 0; i < kHistograms; ++i) {
+    difference.latency[i].latency.subtract(earlier.latency[i].latency);
+  }
+  return difference;
+}
+
+Report read_report(const SegmentView& view) {
+  const SegmentHeader& header = view.header();
+  Report report;
+  report.pid = header.daemon_pid;
+  report.version = text_of(header.daemon_version);
+  report.layout = std::to_string(header.layout_major) + "." + std::to_string(header.layout_minor);
+  report.generation = header.generation;
+  report.heartbeat_age_ms =
+      elapsed(header.heartbeat_ns.load(std::memory_order_relaxed), clock_ns(CLOCK_MONOTONIC)) /
+      1'000'000;
+  report.uptime_s = elapsed(header.started_ns, clock_ns(CLOCK_BOOTTIME)) / 1'000'000'000;
+  report.stopped = header.stopped.load(std::memory_order_relaxed) != 0;
+  report.control = Control::unpack(header.control.load(std::memory_order_relaxed));
+  const std::uint32_t range = header.port_range.load(std::memory_order_relaxed);
+  report.port_low = static_cast<std::uint16_t>(range);
+  report.port_high = static_cast<std::uint16_t>(range >> 16);
+  report.clients = header.clients.load(std::memory_order_relaxed);
+  report.attaches_refused = header.attaches_refused.load(std::memory_order_relaxed);
+  report.reconcile_passes = header.reconcile_passes.load(std::memory_order_relaxed);
+  report.reconcile_cpu_ns = header.reconcile_cpu_ns.load(std::memory_order_relaxed);
+  read_shards(view, report);
+  read_lanes(view, report);
+  return report;
+}
+
+const char* name_of(Mode mode) {
+  switch (mode) {
+    case Mode::pool:
+      return "pool";
+    case Mode::observe:
+      return "observe";
+    case Mode::ab:
+      return "ab";
+  }
+  return "unknown";
+}
+
+const char* name_of(Route route) { return route == Route::pool ? "pool" : "kernel"; }
+
+const char* name_of(Strategy strategy) {
+  return strategy == Strategy::port_range ? "port-range" : "bind";
+}
+
+}  // namespace portpool

@@ -1,0 +1,99 @@
+// All that the segment tells, read once and added up.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "portpool/results.h"
+#include "portpool/segment.h"
+#include "lanes/lane_update.h"
+
+namespace portpool {
+
+// A histogram summed over shards.
+struct LatencySum {
+  std::array<std::uint64_t, kLatencyBuckets> buckets{};
+  std::uint64_t count = 0;
+  std::uint64_t sum_ns = 0;
+  std::uint64_t max_ns = 0;
+  std::uint64_t cpu_ns = 0;  // of the calls sampled for it, in mode ab
+  std::uint64_t cpu_samples = 0;
+  std::uint64_t errors = 0;
+  std::uint64_t no_port = 0;  // those with EADDRNOTAVAIL
+
+  void add(const LatencyHistogram& histogram);
+  void add(const LatencySum& other);
+  // Takes an earlier reading of the same histogram away; max_ns becomes the end of the last bucket
+  // left.
+  void subtract(const LatencySum& earlier);
+  // The latency that a share `q` (0..1) of the calls did not exceed, in ns: the upper end of the
+  // bucket, at most max_ns. 0 without calls.
+  std::uint64_t quantile(double q) const;
+};
+
+struct LatencyReport {
+  Route arm;
+  Route path;
+  bool blocking;
+  LatencySum latency;
+};
+
+struct LaneReport {
+  LaneKey key;
+  std::string pool;
+  LaneCounts counts;
+  std::uint64_t rejections = 0;
+  std::uint64_t exhausted = 0;
+};
+
+struct Report {
+  std::int32_t pid = 0;
+  std::string version;
+  std::string layout;
+  std::uint64_t generation = 0;
+  std::uint64_t heartbeat_age_ms = 0;
+  std::uint64_t uptime_s = 0;
+  bool stopped = false;
+  Control control{};
+  std::uint16_t port_low = 0;
+  std::uint16_t port_high = 0;
+  std::uint32_t clients = 0;
+  std::uint64_t attaches_refused = 0;
+  std::uint64_t reconcile_passes = 0;
+  std::uint64_t reconcile_cpu_ns = 0;
+  std::array<std::uint64_t, kCounters> counters{};
+  std::array<std::uint64_t, kFallbackReasons> fallbacks{};
+  std::array<LatencyReport, kHistograms> latency{};
+  std::vector<std::string> pools;  // their names, as configured
+  std::vector<LaneReport> lanes;   // fullest first
+
+  // By the clock of this process's time namespace.
+  bool alive() const { return !stopped && heartbeat_age_ms <= kHeartbeatStaleMs; }
+  std::uint64_t counter(Counter which) const { return counters[static_cast<std::size_t>(which)]; }
+  // Connects that ended on this path with this result.
+  std::uint64_t result(Route path, ConnectResult which) const {
+    return counter(result_counter(path, which));
+  }
+  std::uint64_t result(ConnectResult which) const {
+    return result(Route::pool, which) + result(Route::kernel, which);
+  }
+  // Connects that ended on this path, and their latency, over all arms and modes.
+  LatencySum path(Route path) const;
+  // What happened after `earlier`; lanes and gauges stay as they are.
+  Report since(const Report& earlier) const;
+};
+
+Report read_report(const SegmentView& view);
+
+const char* name_of(Mode mode);
+const char* name_of(Route route);
+const char* name_of(Strategy strategy);
+
+std::string report_as_json(const Report& report);
+std::string report_as_text(const Report& report);
+// What `poold run` prints at the end.
+std::string report_summary(const Report& report);
+
+}  // namespace portpool

@@ -1,0 +1,100 @@
+#include <nlohmann/json.hpp>
+
+#include "base/address_text.h"
+#include "observe/report.h"
+
+namespace portpool {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+double to_us(std::uint64_t ns) { return static_cast<double>(ns) / 1000.0; }
+
+Json results(const Report& report) {
+  Json counts = Json::object();
+  for (std::size_t i = 0; i < kConnectResults; ++i) {
+    counts[std::string(kResultTexts[i].name)] = report.result(static_cast<ConnectResult>(i));
+  }
+  return counts;
+}
+
+Json latency(const Report& report) {
+  Json list = Json::array();
+  for (const LatencyReport& part : report.latency) {
+    if (part.latency.count == 0) continue;
+    list.push_back({{"arm", name_of(part.arm)},
+                    {"path", name_of(part.path)},
+                    {"blocking", part.blocking},
+                    {"count", part.latency.count},
+                    {"p50_us", to_us(part.latency.quantile(0.5))},
+                    {"p90_us", to_us(part.latency.quantile(0.9))},
+                    {"p99_us", to_us(part.latency.quantile(0.99))},
+                    {"p999_us", to_us(part.latency.quantile(0.999))},
+                    {"max_us", to_us(part.latency.max_ns)}});
+  }
+  return list;
+}
+
+Json lanes(const Report& report) {
+  Json list = Json::array();
+  for (const LaneReport& lane : report.lanes) {
+    list.push_back(
+        {{"pool", lane.pool},
+         {"source", to_text(lane.key.source)},
+         {"destination", to_text(Endpoint{lane.key.destination, lane.key.destination_port})},
+         {"capacity", lane.counts.capacity},
+         {"in_use", lane.counts.in_use},
+         {"quarantined", lane.counts.quarantined},
+         {"blocked", lane.counts.blocked},
+         {"free", lane.counts.free},
+         {"reusable", lane.counts.reusable},
+         {"rejections", lane.rejections},
+         {"exhausted", lane.exhausted}});
+  }
+  return list;
+}
+
+}  // namespace
+
+std::string report_as_json(const Report& report) {
+  Json fallbacks = Json::object();
+  for (std::size_t i = 0; i < kFallbackReasons; ++i) {
+    if (report.fallbacks[i] != 0)
+      fallbacks[std::string(kFallbackTexts[i].name)] = report.fallbacks[i];
+  }
+  Json counters = Json::object();
+  for (std::size_t i = 0; i < kCounters; ++i) {
+    counters[std::string(kCounterTexts[i].name)] = report.counters[i];
+  }
+  const Json root = {
+      {"schema", 1},
+      {"daemon",
+       {{"pid", report.pid},
+        {"version", report.version},
+        {"layout", report.layout},
+        {"generation", report.generation},
+        {"heartbeat_age_ms", report.heartbeat_age_ms},
+        {"uptime_s", report.uptime_s},
+        {"mode", name_of(report.control.mode)},
+        {"stopped", report.stopped}}},
+      {"strategy", name_of(report.control.strategy)},
+      {"port_range", {{"low", report.port_low}, {"high", report.port_high}}},
+      {"clients",
+       {{"attached", report.clients},
+        {"attached_total", report.counter(Counter::k_attaches)},
+        {"refused", report.attaches_refused}}},
+      {"connects",
+       {{"pool", report.path(Route::pool).count}, {"kernel", report.path(Route::kernel).count}}},
+      {"fallbacks", fallbacks},
+      {"rejections", report.counter(Counter::k_rejections)},
+      {"results", results(report)},
+      {"latency", latency(report)},
+      {"lanes", lanes(report)},
+      {"counters", counters},
+      {"reconcile",
+       {{"passes", report.reconcile_passes},
+        {"cpu_ms", static_cast<double>(report.reconcile_cpu_ns) / 1e6}}}};
+  return root.dump(2);
+}
+
+}  // namespace portpool

@@ -1,0 +1,190 @@
+#include "observe/top/lanes_view.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+
+#include "base/address_text.h"
+#include "base/terminal.h"
+
+namespace portpool {
+namespace {
+
+constexpr std::array kNames = {"POOL",   "SOURCE",  "DESTINATION", "PORTS", "USED%",
+                               "IN USE", "WAITING", "BLOCKED",     "FREE",  "REJECTED"};
+constexpr std::size_t kColumns = kNames.size();
+// What is given room first.
+constexpr std::array kByImportance = {
+    LaneColumn::destination, LaneColumn::used,    LaneColumn::free,     LaneColumn::in_use,
+    LaneColumn::source,      LaneColumn::waiting, LaneColumn::rejected, LaneColumn::capacity,
+    LaneColumn::blocked,     LaneColumn::pool};
+
+constexpr std::size_t index_of(LaneColumn column) { return static_cast<std::size_t>(column); }
+
+bool is_text(LaneColumn column) { return column <= LaneColumn::destination; }
+
+double used_share(const LaneReport& lane) {
+  if (lane.counts.capacity == 0) return 1;
+  return 1 - static_cast<double>(lane.counts.free) / lane.counts.capacity;
+}
+
+double number_of(const LaneReport& lane, LaneColumn column) {
+  switch (column) {
+    case LaneColumn::capacity:
+      return lane.counts.capacity;
+    case LaneColumn::used:
+      return used_share(lane);
+    case LaneColumn::in_use:
+      return lane.counts.in_use;
+    case LaneColumn::waiting:
+      return lane.counts.quarantined;
+    case LaneColumn::blocked:
+      return lane.counts.blocked;
+    case LaneColumn::free:
+      return lane.counts.free;
+    case LaneColumn::rejected:
+      return static_cast<double>(lane.rejections);
+    default:
+      return 0;
+  }
+}
+
+std::string text_of(const LaneReport& lane, LaneColumn column) {
+  switch (column) {
+    case LaneColumn::pool:
+      return printable(lane.pool);
+    case LaneColumn::source:
+      return to_text(lane.key.source);
+    case LaneColumn::destination:
+      return to_text(Endpoint{lane.key.destination, lane.key.destination_port});
+    case LaneColumn::used:
+      return fmt::format("{:.1f}", used_share(lane) * 100);
+    default:
+      return short_count(static_cast<std::uint64_t>(number_of(lane, column)));
+  }
+}
+
+// Below, equal or above, as memcmp() has it: addresses by number, not by their text.
+int compare(const Address& a, const Address& b) { return std::memcmp(&a, &b, sizeof a); }
+
+int compare_destinations(const LaneKey& a, const LaneKey& b) {
+  const int by_address = compare(a.destination, b.destination);
+  return by_address != 0 ? by_address : int{a.destination_port} - int{b.destination_port};
+}
+
+int compare(const LaneReport& a, const LaneReport& b, LaneColumn column) {
+  switch (column) {
+    case LaneColumn::pool:
+      return a.pool.compare(b.pool);
+    case LaneColumn::source:
+      return compare(a.key.source, b.key.source);
+    case LaneColumn::destination:
+      return compare_destinations(a.key, b.key);
+    default:
+      const double left = number_of(a, column);
+      const double right = number_of(b, column);
+      return left > right ? -1 : left < right ? 1 : 0;
+  }
+}
+
+// What is equal keeps an order of its own, so that rows do not jump about.
+bool stands_before(const LaneReport& a, const LaneReport& b, const LaneOrder& order) {
+  const int by_column = compare(a, b, order.column);
+  if (by_column != 0) return order.reversed ? by_column > 0 : by_column < 0;
+  const int by_destination = compare_destinations(a.key, b.key);
+  return by_destination != 0 ? by_destination < 0 : compare(a.key.source, b.key.source) < 0;
+}
+
+Style style_of(const LaneReport& lane, LaneColumn column) {
+  if (column != LaneColumn::used) return Style::plain;
+  const double used = used_share(lane);
+  return used >= 0.95 ? Style::bad : used >= 0.8 ? Style::warn : Style::plain;
+}
+
+}  // namespace
+
+LanesView::LanesView(std::vector<LaneReport> lanes, std::size_t width, const LaneOrder& order)
+    : order_(order), lanes_(std::move(lanes)), widths_(kColumns) {
+  std::sort(lanes_.begin(), lanes_.end(),
+            [&](const LaneReport& a, const LaneReport& b) { return stands_before(a, b, order_); });
+  rows_.reserve(lanes_.size());
+  for (const LaneReport& lane : lanes_) {
+    Cells cells;
+    for (std::size_t i = 0; i < kColumns; ++i) {
+      cells.push_back(text_of(lane, static_cast<LaneColumn>(i)));
+    }
+    rows_.push_back(std::move(cells));
+  }
+  choose_columns(width);
+}
+
+std::size_t LanesView::wanted_width(LaneColumn column) const {
+  const std::size_t i = index_of(column);
+  std::size_t width = std::string(kNames[i]).size();
+  for (const Cells& cells : rows_) width = std::max(width, cells[i].size());
+  return width;
+}
+
+void LanesView::choose_columns(std::size_t width) {
+  constexpr std::size_t kGap = 1;
+  constexpr std::size_t kUsedWidth = 5;
+  std::size_t left = width;
+  for (const LaneColumn column : kByImportance) {
+    std::size_t wanted = wanted_width(column);
+    if (column == LaneColumn::destination) {
+      const std::size_t room = width > kUsedWidth + kGap + 8 ? width - kUsedWidth - kGap : width;
+      wanted = std::min(wanted, room);
+    }
+    const std::size_t gap = columns_.empty() ? 0 : kGap;
+    if (wanted + gap > left) continue;
+    left -= wanted + gap;
+    widths_[index_of(column)] = wanted;
+    columns_.push_back(column);
+  }
+  std::sort(columns_.begin(), columns_.end());
+  // Some air between the columns where there is room.
+  const std::size_t air = columns_.empty() ? 0 : std::min<std::size_t>(left / columns_.size(), 2);
+  for (const LaneColumn column : columns_) {
+    if (column != columns_.front()) widths_[index_of(column)] += is_text(column) ? 0 : air;
+    if (is_text(column)) widths_[index_of(column)] += air;
+  }
+}
+
+std::string LanesView::cell(const std::string& text, LaneColumn column) const {
+  const std::size_t width = widths_[index_of(column)];
+  const std::string fitting = shortened(text, width);
+  return is_text(column) ? fmt::format("{:<{}}", fitting, width)
+                         : fmt::format("{:>{}}", fitting, width);
+}
+
+Line LanesView::heading() const {
+  Line line;
+  for (const LaneColumn column : columns_) {
+    if (!line.empty()) line.push_back({Style::heading, " "});
+    const bool chosen = column == order_.column;
+    line.push_back(
+        {chosen ? Style::chosen : Style::heading, cell(kNames[index_of(column)], column)});
+  }
+  return line;
+}
+
+Line LanesView::row(std::size_t index) const {
+  Line line;
+  for (const LaneColumn column : columns_) {
+    if (!line.empty()) line.push_back({Style::plain, " "});
+    line.push_back({style_of(lanes_[index], column), cell(rows_[index][index_of(column)], column)});
+  }
+  return line;
+}
+
+LaneColumn neighbour(const std::vector<LaneColumn>& shown, LaneColumn from, int steps) {
+  if (shown.empty()) return from;
+  const auto found = std::find(shown.begin(), shown.end(), from);
+  const auto count = static_cast<std::ptrdiff_t>(shown.size());
+  const std::ptrdiff_t at = found == shown.end() ? 0 : found - shown.begin() + steps;
+  return shown[static_cast<std::size_t>((at % count + count) % count)];
+}
+
+}  // namespace portpool

@@ -1,0 +1,69 @@
+#include "observe/top/monitor.h"
+
+#include <utility>
+
+#include "base/error.h"
+
+namespace portpool {
+namespace {
+
+double seconds_between(Monitor::Clock::time_point from, Monitor::Clock::time_point to) {
+  return std::chrono::duration<double>(to - from).count();
+}
+
+}  // namespace
+
+Monitor::Monitor(std::string socket_path)
+    : socket_path_(std::move(socket_path)),
+      reader_(std::make_unique<SegmentReader>(socket_path_)),
+      heartbeat_(
+          reader_->view().header(),
+          Clock::now() - std::chrono::milliseconds(read_report(reader_->view()).heartbeat_age_ms)),
+      looked_at_(Clock::now()) {}
+
+void Monitor::judge_life(Clock::time_point now) {
+  const SegmentHeader& header = reader_->view().header();
+  const auto silence = heartbeat_.silence(header, now);
+  snapshot_.silent_s = std::chrono::duration<double>(silence).count();
+  snapshot_.alive = header.stopped.load(std::memory_order_relaxed) == 0 &&
+                    silence <= std::chrono::milliseconds(kHeartbeatStaleMs);
+}
+
+// Once a second: where the old daemon hangs, the attempt may take its time.
+void Monitor::look_for_successor(Clock::time_point now) {
+  if (now - looked_at_ < std::chrono::seconds(1)) return;
+  looked_at_ = now;
+  try {
+    auto reader = std::make_unique<SegmentReader>(socket_path_);
+    if (reader->view().header().generation == snapshot_.now.generation) return;
+    reader_ = std::move(reader);
+  } catch (const UserError&) {
+    return;
+  }
+  readings_.clear();
+  heartbeat_ = HeartbeatWatch(reader_->view().header(), now);
+  judge_life(now);
+}
+
+void Monitor::sample() {
+  const Clock::time_point now = Clock::now();
+  judge_life(now);
+  if (!snapshot_.alive) look_for_successor(now);
+  snapshot_.now = read_report(reader_->view());
+  Report lean = snapshot_.now;
+  lean.lanes.clear();
+  if (readings_.empty()) {
+    snapshot_.seconds = snapshot_.window_seconds = 0;
+    snapshot_.moment = snapshot_.window = Report{};
+  } else {
+    // The youngest reading that covers the window, else the oldest there is.
+    while (readings_.size() > 1 && now - readings_[1].at >= kWindow) readings_.pop_front();
+    snapshot_.seconds = seconds_between(readings_.back().at, now);
+    snapshot_.moment = lean.since(readings_.back().report);
+    snapshot_.window_seconds = seconds_between(readings_.front().at, now);
+    snapshot_.window = lean.since(readings_.front().report);
+  }
+  readings_.push_back({now, std::move(lean)});
+}
+
+}  // namespace portpool

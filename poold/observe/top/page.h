@@ -1,0 +1,38 @@
+// One screenful of figures, as lines of text: everything that top shows, at any size.
+#pragma once
+
+#include <cstddef>
+#include <string>
+#include <vector>
+
+#include "observe/top/lanes_view.h"
+#include "observe/top/monitor.h"
+#include "observe/top/text.h"
+
+namespace portpool {
+
+// What the user has chosen.
+struct View {
+  LaneOrder order;
+  std::size_t scroll = 0;  // the first lane (or line of help) shown; too high a value is cut
+  bool histogram = false;
+  bool help = false;
+  bool paused = false;
+};
+
+struct Page {
+  std::vector<Line> lines;          // at most `height`
+  std::vector<LaneColumn> columns;  // of the lanes, as shown
+  std::size_t page_size = 0;        // lanes (or lines of help) in sight
+};
+
+// For a screen of width x height cells, each at least 1. Cuts view.scroll to what there is.
+Page draw_page(const Snapshot& snapshot, View& view, std::size_t width, std::size_t height);
+
+// All of it without a screen: no keys, no limit of lanes.
+Page draw_text(const Snapshot& snapshot, std::size_t width);
+
+// The rows of a histogram by latency, at most `height` of them: each path's calls of the window.
+std::vector<Line> draw_histogram(const Snapshot& snapshot, std::size_t width, std::size_t height);
+
+}  // namespace portpool

@@ -1,0 +1,119 @@
+#include "observe/trace_text.h"
+
+#include <fmt/chrono.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstring>
+#include <nlohmann/json.hpp>
+
+#include "base/address_text.h"
+#include "observe/report.h"
+#include "base/terminal.h"
+
+namespace portpool {
+namespace {
+
+std::string comm_of(const TraceRecord& record) {
+  char raw[sizeof record.comm] = {};
+  std::memcpy(raw, &record.comm, sizeof raw);
+  return printable({raw, strnlen(raw, sizeof raw)});
+}
+
+std::string result_of(const TraceRecord& record) {
+  if (record.error == 0) return "ok";
+  const char* name = strerrorname_np(record.error);
+  return name != nullptr ? name : std::to_string(record.error);
+}
+
+// "" when there is nothing to tell.
+std::string why_of(const TraceRecord& record) {
+  if (record.why == TraceWhy::own_port) return "own_port";
+  if (record.why == TraceWhy::failed_fast) return "failed_fast";
+  const auto reason = static_cast<std::size_t>(record.why);
+  if (reason == 0) return "";
+  return reason <= kFallbackReasons ? std::string(kFallbackTexts[reason - 1].name) : "unknown";
+}
+
+std::time_t seconds_of(const TraceRecord& record) {
+  return static_cast<std::time_t>(record.started_ns / 1'000'000'000);
+}
+
+std::string clock_time(const TraceRecord& record) {
+  const std::time_t seconds = seconds_of(record);
+  std::tm local{};
+  localtime_r(&seconds, &local);
+  return fmt::format("{:%H:%M:%S}.{:03}", local, record.started_ns / 1'000'000 % 1000);
+}
+
+std::string utc_time(const TraceRecord& record) {
+  const std::time_t seconds = seconds_of(record);
+  std::tm utc{};
+  gmtime_r(&seconds, &utc);
+  return fmt::format("{:%Y-%m-%dT%H:%M:%S}.{:06}Z", utc, record.started_ns / 1000 % 1'000'000);
+}
+
+double to_us(const TraceRecord& record) { return static_cast<double>(record.duration_ns) / 1000; }
+
+}  // namespace
+
+bool TraceFilter::matches(const TraceRecord& record) const {
+  if (!pids.empty() && std::find(pids.begin(), pids.end(), record.pid) == pids.end()) return false;
+  if (!destinations.empty() &&
+      std::none_of(destinations.begin(), destinations.end(),
+                   [&](const auto& pattern) { return pattern.matches(record.destination); })) {
+    return false;
+  }
+  return to_us(record) >= min_us;
+}
+
+std::string TraceTable::heading() const {
+  return fmt::format("{:<12} {:>7} {:<15} {:<6} {:<{}} {:>5} {:<{}} {:>5} {:>9} {:<13} {}\n",
+                     "TIME", "PID", "COMM", "PATH", "SADDR", source_width_, "LPORT", "DADDR",
+                     destination_width_, "DPORT", "US", "RESULT", "WHY");
+}
+
+std::string TraceTable::row(const TraceRecord& record) {
+  const bool known = record.source.port != 0;
+  const std::string source = known ? to_text(record.source.address) : "-";
+  const std::string destination = to_text(record.destination.address);
+  std::string text;
+  if (source.size() > source_width_ || destination.size() > destination_width_) {
+    source_width_ = std::max(source_width_, source.size());
+    destination_width_ = std::max(destination_width_, destination.size());
+    if (repeat_heading_) text = heading();
+  }
+  text += fmt::format("{:<12} {:>7} {:<15} {:<6} {:<{}} {:>5} {:<{}} {:>5} {:>9.1f} {:<13} {}",
+                      clock_time(record), record.pid, comm_of(record), name_of(record.path), source,
+                      source_width_, known ? std::to_string(record.source.port) : "-", destination,
+                      destination_width_, record.destination.port, to_us(record), result_of(record),
+                      why_of(record));
+  text.erase(text.find_last_not_of(' ') + 1);
+  return text + "\n";
+}
+
+std::string trace_json(const TraceRecord& record) {
+  nlohmann::ordered_json line;
+  line["time"] = utc_time(record);
+  line["pid"] = record.pid;
+  line["comm"] = comm_of(record);
+  line["arm"] = name_of(record.arm);
+  line["path"] = name_of(record.path);
+  line["blocking"] = record.blocking;
+  if (record.source.port != 0) {
+    line["source"] = to_text(record.source.address);
+    line["source_port"] = record.source.port;
+  } else {
+    line["source"] = nullptr;
+    line["source_port"] = nullptr;
+  }
+  line["destination"] = to_text(record.destination.address);
+  line["destination_port"] = record.destination.port;
+  line["us"] = to_us(record);
+  line["result"] = result_of(record);
+  const std::string why = why_of(record);
+  line["why"] = why.empty() ? nlohmann::ordered_json(nullptr) : nlohmann::ordered_json(why);
+  return line.dump() + "\n";
+}
+
+}  // namespace portpool

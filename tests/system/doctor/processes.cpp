@@ -1,0 +1,118 @@
+// Processes: their descriptors, whether the library is in them, and what may not be seen.
+#include <filesystem>
+
+#include "system/doctor/common.h"
+#include "support/temp_dir.h"
+
+namespace portpool::test {
+namespace {
+
+namespace fs = std::filesystem;
+
+TEST_F(ServedNet, DescriptorsNearTheirLimit) {
+  Process plenty = start_guest("hold_connections", native(), {kServer, "200", "1000"});
+  plenty.wait_for_output("held");
+  expect_check(diagnose(), "descriptors", "ok", {"of 1,000 files", "200 outgoing"});
+  Process few = start_guest("hold_connections", native(), {kServer, "200", "240"});
+  few.wait_for_output("held");
+  const std::string pid = std::to_string(few.pid());
+  const Diagnosis d = diagnose();
+  expect_check(d, "descriptors", "warn", {"(pid " + pid + ")", "of 240 files", "200 outgoing"});
+  EXPECT_NE(d.check("descriptors").at("fix").get<std::string>().find("prlimit --pid " + pid),
+            std::string::npos);
+  Process none = start_guest("hold_connections", native(), {kServer, "200", "206"});
+  none.wait_for_output("held");
+  expect_check(diagnose(), "descriptors", "fail", {"(pid " + std::to_string(none.pid()) + ")"});
+}
+
+TEST_F(ServedNet, FewConnectionsAreNoMatter) {
+  Process guest = start_guest("hold_connections", native(), {kServer, "50", "60"});
+  guest.wait_for_output("held");
+  expect_check(diagnose(), "descriptors", "ok", {"no process"});
+  expect_check(diagnose(), "shim", "ok", {"no process"});
+}
+
+TEST_F(ServedNet, LibraryThatWasAskedForButIsNotLoaded) {
+  Under under;
+  under.environment = {"LD_PRELOAD=/nonexistent/libportpool.so"};
+  Process guest = start_guest("hold_connections", under, {kServer, "150"});
+  guest.wait_for_output("held");
+  expect_check(
+      diagnose(), "shim", "fail",
+      {"(pid " + std::to_string(guest.pid()) + ", 150 outgoing connections)", "LD_PRELOAD"});
+}
+
+TEST_F(ServedNet, LibraryWithoutADaemon) {
+  const TempDir directory;
+  const std::string socket = directory.file("nobody.sock");
+  Process guest = start_guest("hold_connections", shim_at(socket), {kServer, "150"});
+  guest.wait_for_output("held");
+  expect_check(diagnose(), "shim", "warn", {socket, "150 outgoing connections"});
+}
+
+TEST_F(ServedNet, DaemonWithoutTheLibrary) {
+  const Poold poold;
+  const std::vector<std::string> socket{"--socket", poold.socket()};
+  expect_check(diagnose(socket), "shim", "ok");
+  Process guest = start_guest("hold_connections", native(), {kServer, "150"});
+  guest.wait_for_output("held");
+  expect_check(diagnose(socket), "shim", "warn",
+               {"a poold runs", "(pid " + std::to_string(guest.pid()) + ", 150"});
+  expect_check(diagnose(), "shim", "ok", {"no process"});
+}
+
+// As another user than the holder's: counts without names, and it says so.
+TEST_F(ServedNet, WithoutRoot) {
+  if (geteuid() != 0) GTEST_SKIP() << "not root anyway";
+  net.set_port_range(20000, 29999);
+  const TempDir place;
+  fs::permissions(place.path(),
+                  fs::perms::owner_all | fs::perms::others_read | fs::perms::others_exec);
+  fs::copy(poold_path(), place.path());
+  const auto as_nobody = [&] {
+    Process process({"setpriv", "--reuid=65534", "--regid=65534", "--clear-groups",
+                     place.file("poold"), "doctor", "--json"});
+    Diagnosis d;
+    d.status = process.wait();
+    d.out = process.out();
+    d.report = nlohmann::json::parse(d.out, nullptr, false);
+    EXPECT_EQ(process.err(), "");
+    return d;
+  };
+  Diagnosis d = as_nobody();
+  expect_check(d, "visibility", "ok");
+  expect_check(d, "shim", "ok");
+  Process guest = start_guest("hold_connections", native(), {kServer, "500"});
+  guest.wait_for_output("held");
+  d = as_nobody();
+  EXPECT_EQ(d.status, 3) << d.out;
+  expect_check(d, "visibility", "unknown", {"500 outgoing connections", "other users"});
+  expect_check(d, "shim", "unknown", {"500", "run as root"});
+  expect_check(d, "descriptors", "unknown", {"500", "run as root"});
+  expect_check(d, "destinations", "ok", {kServer, "500 of 10,000"});
+}
+
+// Processes that come and go while they are read.
+TEST_F(ServedNet, ProcessesThatVanish) {
+  const Process churn({"sh", "-c", "while :; do (:) & (:) & wait; done"});
+  for (int i = 0; i < 20; ++i) EXPECT_NE(diagnose().status, 2);
+}
+
+// A name is what a process likes it to be.
+GUEST(hold_with_a_wild_name) {
+  const char name[] = "\033[31m\xff\n\"x";
+  CHECK_THAT(pthread_setname_np(pthread_self(), name) == 0);
+  for (int i = 0; i < 150; ++i) CHECK_THAT(connected_socket(SocketAddress(arguments.at(0))) >= 0);
+  say("held");
+  for (;;) await_line();
+}
+
+TEST_F(ServedNet, NamesOfProcessesAreNotTrusted) {
+  Process guest = start_guest("hold_with_a_wild_name", native(), {kServer});
+  guest.wait_for_output("held");
+  EXPECT_EQ(diagnose_as_text().out.find('\033'), std::string::npos);
+  diagnose();  // valid JSON
+}
+
+}  // namespace
+}  // namespace portpool::test

@@ -1,0 +1,270 @@
+// Something else than poold answers on the socket: the shim takes nothing on trust.
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cstring>
+#include <functional>
+#include <new>
+#include <vector>
+
+#include "system/integration/common.h"
+#include "portpool/handover.h"
+#include "portpool/layout.h"
+#include "portpool/linux.h"
+#include "support/temp_dir.h"
+
+namespace portpool::test {
+namespace {
+
+// A child process that accepts connections on `path` and does `answer` to each.
+class FakeDaemon {
+ public:
+  FakeDaemon(const std::string& path, const std::function<void(int client)>& answer) {
+    sockaddr_un name{};
+    name.sun_family = AF_UNIX;
+    path.copy(name.sun_path, sizeof name.sun_path - 1);
+    const int listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (bind(listener, reinterpret_cast<const sockaddr*>(&name), sizeof name) != 0 ||
+        listen(listener, 100) != 0) {
+      throw std::runtime_error("cannot listen on " + path);
+    }
+    pid_ = fork();
+    if (pid_ == 0) {
+      prctl(PR_SET_PDEATHSIG, SIGKILL);
+      for (;;) answer(accept(listener, nullptr, nullptr));
+    }
+    close(listener);
+  }
+  ~FakeDaemon() {
+    kill(pid_, SIGKILL);
+    waitpid(pid_, nullptr, 0);
+  }
+  FakeDaemon(const FakeDaemon&) = delete;
+  FakeDaemon& operator=(const FakeDaemon&) = delete;
+
+ private:
+  pid_t pid_ = -1;
+};
+
+// Sends `message`, with `fd` unless it is -1, and ends the connection.
+void hand_over(int client, const HandoverMessage& message, int fd) {
+  iovec part{const_cast<HandoverMessage*>(&message), sizeof message};
+  alignas(cmsghdr) char control[CMSG_SPACE(sizeof fd)] = {};
+  msghdr header{};
+  header.msg_iov = &part;
+  header.msg_iovlen = 1;
+  if (fd >= 0) {
+    header.msg_control = control;
+    header.msg_controllen = sizeof control;
+    cmsghdr* rights = CMSG_FIRSTHDR(&header);
+    rights->cmsg_level = SOL_SOCKET;
+    rights->cmsg_type = SCM_RIGHTS;
+    rights->cmsg_len = CMSG_LEN(sizeof fd);
+    std::memcpy(CMSG_DATA(rights), &fd, sizeof fd);
+  }
+  sendmsg(client, &header, MSG_NOSIGNAL);
+  close(client);
+}
+
+constexpr std::size_t kSegmentSize = std::size_t{4} << 20;
+
+int memory_file(std::size_t size) {
+  const int fd = memfd_create("fake", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+  EXPECT_EQ(ftruncate(fd, static_cast<off_t>(size)), 0);
+  return fd;
+}
+
+int seal(int fd) {
+  EXPECT_EQ(fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL), 0);
+  return fd;
+}
+
+Section section(std::uint64_t offset, std::size_t stride, std::uint32_t count) {
+  return {offset, static_cast<std::uint32_t>(stride), count};
+}
+
+// A header that the shim would accept, in a sealed file; `damage` is done to it before.
+int segment_file(const std::function<void(SegmentHeader&)>& damage) {
+  const int fd = memory_file(kSegmentSize);
+  void* memory = mmap(nullptr, kSegmentSize, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+  auto* header = static_cast<SegmentHeader*>(memory);
+  header->layout_major = kLayoutMajor;
+  header->layout_minor = kLayoutMinor;
+  header->header_size = sizeof(SegmentHeader);
+  header->segment_size = kSegmentSize;
+  header->generation = 1;
+  socklen_t length = sizeof header->netns_cookie;
+  const int socket_here = tcp_socket(AF_INET);
+  getsockopt(socket_here, SOL_SOCKET, SO_NETNS_COOKIE, &header->netns_cookie, &length);
+  close(socket_here);
+  header->directory = section(4096, sizeof(DirectoryEntry), 64);
+  header->requests = section(16384, sizeof(RequestSlot), 16);
+  header->shards = section(32768, sizeof(Shard), 1);
+  header->lanes = section(262144, sizeof(Lane), 4);
+  header->pools = section(131072, sizeof(PoolInfo), 1);
+  header->magic.store(kMagic);
+  damage(*header);
+  munmap(memory, kSegmentSize);
+  return seal(fd);
+}
+
+HandoverMessage granted(std::uint64_t size = kSegmentSize) {
+  HandoverMessage message;
+  message.segment_size = size;
+  return message;
+}
+
+class FakeDaemonTest : public EchoNet {
+ protected:
+  // With that answer, everything works, and for `reason` (in words) without the pool.
+  void expect_native(FallbackReason reason, const std::function<void(int)>& answer) {
+    const TempDir directory;
+    const std::string path = directory.file("socket");
+    const FakeDaemon fake(path, answer);
+    EXPECT_EQ(run_guest("echo_often", shim_at(path), {kEcho, "20"}), GuestResult{});
+    // On a busy machine an answer may come too late to be looked at: another attempt.
+    GuestResult verbose;
+    EXPECT_TRUE(eventually([&] {
+      verbose = run_guest("echo_often", shim_at(path, {"PORTPOOL_VERBOSE=1"}), {kEcho, "20"});
+      return verbose.status != 0 || verbose.err.find(sentence_of(reason)) != std::string::npos;
+    })) << verbose.err;
+    EXPECT_EQ(verbose.status, 0) << verbose.err;
+  }
+
+  void expect_native_with_file(FallbackReason reason, int fd,
+                               const HandoverMessage& message = granted()) {
+    expect_native(reason, [=](int client) { hand_over(client, message, fd); });
+    close(fd);
+  }
+};
+
+void write_and_close(int client, const std::string& bytes) {
+  send(client, bytes.data(), bytes.size(), MSG_NOSIGNAL);
+  close(client);
+}
+
+TEST_F(FakeDaemonTest, SaysNothing) {
+  expect_native(FallbackReason::k_attach_timeout, [](int) {});
+}
+
+TEST_F(FakeDaemonTest, HangsUp) {
+  expect_native(FallbackReason::k_attach_timeout, [](int client) { close(client); });
+}
+
+TEST_F(FakeDaemonTest, SaysTooLittle) {
+  expect_native(FallbackReason::k_attach_timeout,
+                [](int client) { write_and_close(client, "PRTPOOL"); });
+}
+
+TEST_F(FakeDaemonTest, SpeaksGarbage) {
+  for (const char byte : {'\0', 'x', '\xFF'}) {
+    expect_native(FallbackReason::k_segment_invalid, [=](int client) {
+      write_and_close(client, std::string(sizeof(HandoverMessage), byte));
+    });
+    expect_native(FallbackReason::k_segment_invalid,
+                  [=](int client) { write_and_close(client, std::string(100'000, byte)); });
+  }
+}
+
+TEST_F(FakeDaemonTest, HasAnotherLayout) {
+  HandoverMessage message = granted();
+  message.layout_major = kLayoutMajor + 1;
+  expect_native_with_file(FallbackReason::k_layout_mismatch, segment_file([](auto&) {}), message);
+  expect_native_with_file(
+      FallbackReason::k_layout_mismatch,
+      segment_file([](SegmentHeader& header) { header.layout_major = kLayoutMajor + 1; }));
+}
+
+TEST_F(FakeDaemonTest, Refuses) {
+  HandoverMessage message = granted();
+  message.answer = Handover::refused_user;
+  expect_native(FallbackReason::k_attach_refused,
+                [=](int client) { hand_over(client, message, -1); });
+  message.answer = Handover::refused_netns;
+  expect_native(FallbackReason::k_other_netns, [=](int client) { hand_over(client, message, -1); });
+  message.answer = static_cast<Handover>(12345);
+  expect_native(FallbackReason::k_attach_refused,
+                [=](int client) { hand_over(client, message, -1); });
+}
+
+TEST_F(FakeDaemonTest, GrantsNothing) {
+  expect_native(FallbackReason::k_attach_failed,
+                [](int client) { hand_over(client, granted(), -1); });
+}
+
+TEST_F(FakeDaemonTest, HandsOverSomethingElse) {
+  int channel[2];
+  ASSERT_EQ(pipe2(channel, O_CLOEXEC), 0);
+  expect_native_with_file(FallbackReason::k_segment_invalid, channel[0]);
+  expect_native_with_file(FallbackReason::k_segment_invalid, channel[1]);
+}
+
+TEST_F(FakeDaemonTest, TruncatedSegment) {
+  expect_native_with_file(FallbackReason::k_segment_invalid, seal(memory_file(4096)));
+  expect_native_with_file(FallbackReason::k_segment_invalid, seal(memory_file(0)), granted(0));
+  expect_native_with_file(FallbackReason::k_segment_invalid, seal(memory_file(100)), granted(100));
+  for (const std::uint64_t size : {std::uint64_t{1} << 40, UINT64_MAX, UINT64_MAX - 4095}) {
+    expect_native_with_file(FallbackReason::k_segment_invalid, segment_file([](auto&) {}),
+                            granted(size));
+  }
+}
+
+TEST_F(FakeDaemonTest, SegmentThatCouldShrink) {
+  expect_native_with_file(FallbackReason::k_segment_invalid, memory_file(kSegmentSize));
+}
+
+TEST_F(FakeDaemonTest, DamagedHeaders) {
+  const std::vector<std::function<void(SegmentHeader&)>> damages{
+      [](SegmentHeader& h) { h.magic.store(0); },
+      [](SegmentHeader& h) { h.magic.store(kMagic + 1); },
+      [](SegmentHeader& h) { h.lanes.offset = kSegmentSize; },
+      [](SegmentHeader& h) { h.lanes.offset = UINT64_MAX - 63; },
+      [](SegmentHeader& h) { h.lanes.count = UINT32_MAX; },
+      [](SegmentHeader& h) { h.lanes.count = 0; },
+      [](SegmentHeader& h) { h.lanes.stride = 64; },
+      [](SegmentHeader& h) { h.directory.offset = 0; },
+      [](SegmentHeader& h) { h.directory.offset = 4097; },
+      [](SegmentHeader& h) { h.requests.count = 1U << 30; },
+      [](SegmentHeader& h) { h.shards.stride = 0; },
+      [](SegmentHeader& h) { h.pools.offset = kSegmentSize - 1; },
+  };
+  for (std::size_t i = 0; i < damages.size(); ++i) {
+    SCOPED_TRACE("damage " + std::to_string(i));
+    expect_native_with_file(FallbackReason::k_segment_invalid, segment_file(damages[i]));
+  }
+}
+
+TEST_F(FakeDaemonTest, SegmentOfAnotherNamespace) {
+  expect_native_with_file(FallbackReason::k_other_netns,
+                          segment_file([](SegmentHeader& h) { h.netns_cookie += 1; }));
+}
+
+// Accepted, and then full of nonsense: every word of it is random.
+TEST_F(FakeDaemonTest, ScribbledSegment) {
+  for (unsigned seed = 1; seed <= 10; ++seed) {
+    const int fd = segment_file([seed](SegmentHeader& header) {
+      std::srand(seed);
+      auto* bytes = reinterpret_cast<unsigned char*>(&header);
+      const std::size_t start = offsetof(SegmentHeader, heartbeat);
+      for (std::size_t i = start; i < kSegmentSize; ++i) {
+        bytes[i] = static_cast<unsigned char>(std::rand());
+      }
+      header.stopped.store(0);
+      header.control.store(0);
+    });
+    const TempDir directory;
+    const std::string path = directory.file("socket");
+    const FakeDaemon fake(path, [=](int client) { hand_over(client, granted(), fd); });
+    EXPECT_EQ(run_guest("echo_often", shim_at(path), {kEcho, "200"}), GuestResult{});
+    close(fd);
+  }
+}
+
+}  // namespace
+}  // namespace portpool::test

@@ -1,0 +1,188 @@
+// `poold run -- COMMAND`: the program runs as it would without, but for a summary on stderr.
+#include <signal.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <filesystem>
+
+#include "system/integration/common.h"
+#include "support/temp_dir.h"
+
+namespace portpool::test {
+namespace {
+
+namespace fs = std::filesystem;
+
+class RunCommand : public EchoNet {
+ protected:
+  // With temporary directories of its own, so that leftovers show.
+  std::vector<std::string> environment() const {
+    return {"TMPDIR=" + directory.path(), "XDG_RUNTIME_DIR=" + directory.path(),
+            "PORTPOOL_SOCKET=" + directory.file("no-daemon"), kBeginAttached};
+  }
+
+  static std::vector<std::string> command(const std::vector<std::string>& program) {
+    std::vector<std::string> result{poold_path(), "run", "--"};
+    result.insert(result.end(), program.begin(), program.end());
+    return result;
+  }
+
+  void expect_status(int expected, const std::vector<std::string>& program) {
+    Process process(command(program), environment());
+    EXPECT_EQ(process.wait(), expected) << process.err();
+    EXPECT_TRUE(fs::is_empty(directory.path())) << *fs::directory_iterator(directory.path());
+  }
+
+  TempDir directory;
+};
+
+TEST_F(RunCommand, ExitStatusIsTheProgramsOwn) {
+  expect_status(0, {"true"});
+  expect_status(7, {"sh", "-c", "exit 7"});
+  expect_status(255, {"sh", "-c", "exit 255"});
+  expect_status(128 + SIGKILL, {"sh", "-c", "kill -9 $$"});
+  expect_status(128 + SIGSEGV, {"sh", "-c", "kill -SEGV $$"});
+  expect_status(127, {"no-such-command-anywhere"});
+  expect_status(127, {"/no/such/command"});
+  const TempDir elsewhere;
+  expect_status(126, {elsewhere.write("not-executable", "")});
+}
+
+TEST_F(RunCommand, OutputAndInputAreTheProgramsOwn) {
+  Process process(command({"sh", "-c", "read x; echo got $x; echo oops >&2"}), environment());
+  process.send_line("this");
+  EXPECT_EQ(process.wait(), 0);
+  EXPECT_EQ(process.out(), "got this\n");
+  EXPECT_TRUE(process.err().starts_with("oops\n")) << process.err();
+}
+
+TEST_F(RunCommand, ConnectsGoThroughThePoolAndAreSummedUp) {
+  Process process(command(guest_command("echo_often", {kEcho, "500"})), environment());
+  EXPECT_EQ(process.wait(), 0) << process.err();
+  EXPECT_EQ(process.out(), "");
+  EXPECT_NE(process.err().find("500"), std::string::npos) << process.err();
+  EXPECT_TRUE(fs::is_empty(directory.path()));
+}
+
+// Says where its daemon's socket is, then is echo_on_demand.
+GUEST(says_its_socket) {
+  say(std::getenv("PORTPOOL_SOCKET"));
+  for (;;) {
+    if (await_line() == "end") return;
+    const int fd = connected_socket(SocketAddress(arguments.at(0)));
+    CHECK_THAT(fd >= 0 && close(fd) == 0);
+    say("done");
+  }
+}
+
+TEST_F(RunCommand, PrivateDaemonAndJsonReport) {
+  const TempDir reports;
+  const std::string json = reports.file("report.json");
+  std::vector<std::string> words{poold_path(), "run", "--json", json, "--"};
+  for (const std::string& word : guest_command("says_its_socket", {kEcho})) words.push_back(word);
+  Process process(words, environment());
+  process.wait_for_output("\n");
+  const std::string socket = process.out().substr(0, process.out().find('\n'));
+  EXPECT_TRUE(socket.starts_with(directory.path())) << socket;
+  std::string expected = socket + "\n";
+  const auto connect = [&] {
+    process.send_line("");
+    expected += "done\n";
+    process.wait_for_output(expected);
+  };
+  connect();
+  EXPECT_TRUE(eventually([&] {
+    Process status({poold_path(), "status", "--json"}, {"PORTPOOL_SOCKET=" + socket});
+    return status.wait() == 0 && !lane_of(nlohmann::json::parse(status.out()), kEcho).is_null();
+  }));
+  for (int i = 0; i < 10; ++i) connect();
+  process.send_line("end");
+  EXPECT_EQ(process.wait(), 0) << process.err();
+  const nlohmann::json report = nlohmann::json::parse(read_whole_file(json));
+  EXPECT_EQ(kernel_connects(report), 1U);
+  EXPECT_EQ(pool_connects(report), 10U);
+}
+
+GUEST(says_signals) {
+  static const int numbers[] = {SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2, SIGQUIT, SIGWINCH};
+  sigset_t waited;
+  sigemptyset(&waited);
+  for (const int number : numbers) sigaddset(&waited, number);
+  sigprocmask(SIG_BLOCK, &waited, nullptr);
+  say("ready");
+  for (;;) {
+    int number = 0;
+    CHECK_THAT(sigwait(&waited, &number) == 0);
+    say("signal " + std::to_string(number));
+    if (number == SIGTERM) std::exit(42);
+  }
+}
+
+TEST_F(RunCommand, SignalsAreForwarded) {
+  Process process(command(guest_command("says_signals")), environment());
+  process.wait_for_output("ready\n");
+  for (const int number : {SIGHUP, SIGUSR1, SIGUSR2, SIGINT, SIGQUIT}) {
+    process.signal(number);
+    process.wait_for_output("signal " + std::to_string(number) + "\n");
+  }
+  process.signal(SIGTERM);
+  EXPECT_EQ(process.wait(), 42) << process.err();
+  EXPECT_EQ(process.out(),
+            "ready\nsignal 1\nsignal 10\nsignal 12\nsignal 2\nsignal 3\nsignal 15\n");
+  EXPECT_TRUE(fs::is_empty(directory.path()));
+}
+
+TEST_F(RunCommand, ProgramThatDiesOfAForwardedSignal) {
+  Process process(command({"sh", "-c", "echo ready; exec sleep 60"}), environment());
+  process.wait_for_output("ready\n");
+  process.signal(SIGTERM);
+  EXPECT_EQ(process.wait(), 128 + SIGTERM) << process.err();
+  EXPECT_TRUE(fs::is_empty(directory.path()));
+}
+
+// Copies of the programs where everybody may execute them, laid out as they are built.
+TEST_F(RunCommand, NeedsNoRoot) {
+  if (geteuid() != 0) GTEST_SKIP() << "not root anyway";
+  fs::permissions(directory.path(), fs::perms::all);
+  const TempDir place;
+  fs::permissions(place.path(),
+                  fs::perms::owner_all | fs::perms::others_read | fs::perms::others_exec);
+  fs::create_directories(place.file("bin"));
+  fs::create_directories(place.file("lib"));
+  fs::copy(poold_path(), place.file("bin"));
+  fs::copy(shim_path(), place.file("lib"));
+  fs::copy(guest_command("")[0], place.file("guest"));
+  Process process(
+      {"setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", place.file("bin/poold"),
+       "run", "--", place.file("guest"), "--guest=echo_often", kEcho, "500"},
+      environment());
+  EXPECT_EQ(process.wait(), 0) << process.err();
+  EXPECT_NE(process.err().find("500"), std::string::npos) << process.err();
+  EXPECT_TRUE(fs::is_empty(directory.path()));
+}
+
+TEST_F(RunCommand, UsesTheRunningDaemon) {
+  const Poold poold;
+  poold.make_lanes({kEcho});
+  Process process(command(guest_command("echo_often", {kEcho, "100"})),
+                  {"PORTPOOL_SOCKET=" + poold.socket(), kBeginAttached});
+  EXPECT_EQ(process.wait(), 0) << process.err();
+  EXPECT_EQ(pool_connects(poold.status()), 100U);
+}
+
+TEST_F(RunCommand, WrongUsage) {
+  for (const std::vector<std::string>& options : {std::vector<std::string>{"run"},
+                                                  {"run", "--"},
+                                                  {"run", "--mode", "nonsense", "--", "true"},
+                                                  {"run", "--source", "nonsense", "--", "true"},
+                                                  {"run", "--no-such-option", "--", "true"}}) {
+    std::vector<std::string> words{poold_path()};
+    words.insert(words.end(), options.begin(), options.end());
+    Process process(words, environment());
+    EXPECT_EQ(process.wait(), 2) << process.err();
+    EXPECT_NE(process.err(), "");
+  }
+}
+
+}  // namespace
+}  // namespace portpool::test

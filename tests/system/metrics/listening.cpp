@@ -1,0 +1,143 @@
+// metrics_listen: where it listens, what it refuses, and that nobody who asks can hold poold up.
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include <fstream>
+
+#include "system/integration/common.h"
+#include "system/metrics/exposition.h"
+#include "system/metrics/http_get.h"
+
+namespace portpool::test {
+namespace {
+
+std::string listen_on(const std::string& place) { return "metrics_listen = \"" + place + "\"\n"; }
+
+int status_of(const std::string& address, const std::string& request) {
+  return http_exchange(address, request).status;
+}
+
+std::string refusal_of(const std::string& place) {
+  const TempDir directory;
+  const std::string config = directory.write("poold.toml", listen_on(place));
+  Process process({poold_path(), "serve", "--socket", directory.file("s"), "--config", config});
+  EXPECT_EQ(process.wait(), 2) << process.err();
+  return process.err();
+}
+
+TEST_F(EchoNet, OffByDefaultAndWhenEmpty) {
+  for (const char* config : {"", "metrics_listen = \"\"\n"}) {
+    const Poold poold(config);
+    EXPECT_EQ(http_get("127.0.0.1:9481", "/metrics").status, 0) << config;
+  }
+}
+
+TEST_F(EchoNet, AnswersOnlyWhatItKnows) {
+  const std::string here = "127.0.0.1:9481";
+  const Poold poold(listen_on(here));
+  EXPECT_TRUE(metrics_answer_at(here));
+  const HttpAnswer page = http_get(here, "/metrics");
+  EXPECT_EQ(page.status, 200);
+  EXPECT_NE(page.head.find("Content-Type: text/plain; version=0.0.4"), std::string::npos);
+  EXPECT_NE(page.head.find("Content-Length: " + std::to_string(page.body.size())),
+            std::string::npos);
+  EXPECT_EQ(http_get(here, "/").status, 200);
+  EXPECT_EQ(http_get(here, "/metrics?name=x").status, 200);
+  EXPECT_EQ(http_get(here, "/metricsandmore").status, 404);
+  EXPECT_EQ(http_get(here, "/../etc/passwd").status, 404);
+  const HttpAnswer head = http_exchange(here, "HEAD /metrics HTTP/1.1\r\nHost: x\r\n\r\n");
+  EXPECT_EQ(head.status, 200);
+  EXPECT_EQ(head.body, "");
+  EXPECT_EQ(status_of(here, "POST /metrics HTTP/1.1\r\n\r\n"), 405);
+  EXPECT_EQ(status_of(here, "nonsense\r\n\r\n"), 400);
+  EXPECT_EQ(status_of(here, "GET /metrics\r\n\r\n"), 400);
+  EXPECT_EQ(status_of(here, " \r\n\r\n"), 400);
+  EXPECT_EQ(status_of(here, "\r\n\r\n"), 400);
+  EXPECT_EQ(status_of(here, std::string(8193, 'x')), 431);
+  EXPECT_EQ(http_get(here, "/metrics").status, 200);
+}
+
+TEST_F(EchoNet, ListensOnIpv6) {
+  const Poold poold(listen_on("[::1]:9481"));
+  EXPECT_TRUE(metrics_answer_at("[::1]:9481"));
+  EXPECT_EQ(http_get("127.0.0.1:9481", "/metrics").status, 0);
+}
+
+TEST_F(EchoNet, AddressInUseOrForeignOrMalformedIsRefused) {
+  const std::string in_use = refusal_of("127.0.0.1:9001");
+  EXPECT_NE(in_use.find("127.0.0.1:9001"), std::string::npos) << in_use;
+  EXPECT_NE(in_use.find("Address already in use"), std::string::npos) << in_use;
+  const std::string foreign = refusal_of("192.0.2.1:9481");
+  EXPECT_NE(foreign.find("192.0.2.1:9481"), std::string::npos) << foreign;
+  EXPECT_NE(foreign.find("choose an address of this host"), std::string::npos) << foreign;
+  for (const char* place : {"localhost:9481", "127.0.0.1", "127.0.0.1:", ":9481", "9481",
+                            "127.0.0.1:0", "127.0.0.1:65536", "127.0.0.1:9481 ", "::1:9481",
+                            "[::1]", "[127.0.0.1]:9481", "127.0.0.1:-1"}) {
+    const std::string message = refusal_of(place);
+    EXPECT_NE(message.find("poold.toml:1:18: \"" + std::string(place) + "\" is not an address"),
+              std::string::npos)
+        << message;
+  }
+}
+
+TEST_F(EchoNet, ReloadMovesItAndKeepsTheOldOneWhenTheNewIsRefused) {
+  Poold poold(listen_on("127.0.0.1:9481"));
+  const auto reload_with = [&](const std::string& text) {
+    std::ofstream(poold.config_path()) << text;
+    poold.process().signal(SIGHUP);
+  };
+  const auto reloaded_well_is = [](const char* address, double expected) {
+    return eventually([&] {
+      const HttpAnswer answer = http_get(address, "/metrics");
+      return answer.status == 200 &&
+             Exposition(answer.body).value("portpool_config_last_reload_successful") == expected;
+    });
+  };
+  EXPECT_TRUE(metrics_answer_at("127.0.0.1:9481"));
+  reload_with(listen_on("127.0.0.1:9482"));
+  EXPECT_TRUE(metrics_answer_at("127.0.0.1:9482"));
+  EXPECT_TRUE(eventually([] { return http_get("127.0.0.1:9481", "/metrics").status == 0; }));
+  // In use by the echo server; nothing else of that file is taken either.
+  reload_with(listen_on("127.0.0.1:9001") + "mode = \"observe\"\n");
+  EXPECT_TRUE(reloaded_well_is("127.0.0.1:9482", 0)) << poold.process().err();
+  EXPECT_EQ(poold.status().at("daemon").at("mode"), "pool");
+  EXPECT_NE(poold.process().err().find("the old configuration stays in force"), std::string::npos);
+  // The same port of another address.
+  reload_with(listen_on("0.0.0.0:9482"));
+  EXPECT_TRUE(metrics_answer_at("127.0.0.2:9482")) << poold.process().err();
+  EXPECT_TRUE(reloaded_well_is("127.0.0.2:9482", 1));
+  reload_with(listen_on("192.0.2.1:9482"));
+  EXPECT_TRUE(reloaded_well_is("127.0.0.2:9482", 0)) << poold.process().err();
+  reload_with("mode = \"nonsense\"\n" + listen_on("127.0.0.1:9483"));
+  reload_with("");
+  EXPECT_TRUE(eventually([] { return http_get("127.0.0.2:9482", "/metrics").status == 0; }))
+      << poold.process().err();
+}
+
+// A page is made in a thread of its own, and those who ask without reading cost nothing but their
+// place: heartbeat, new lanes, another scrape and the end go on.
+TEST_F(EchoNet, IdleVisitorsHoldNothingUp) {
+  const std::string here = "127.0.0.1:9481";
+  Poold poold(listen_on(here));
+  EXPECT_TRUE(metrics_answer_at(here));
+  std::vector<int> idle;
+  for (int i = 0; i < 15; ++i) {
+    idle.push_back(connected_socket(SocketAddress(here)));
+    ASSERT_GE(idle.back(), 0);
+    // Half of them begin a request.
+    if (i % 2 == 0) {
+      ASSERT_EQ(send(idle.back(), "GET /met", 8, MSG_NOSIGNAL), 8);
+    }
+  }
+  EXPECT_EQ(http_get(here, "/metrics").status, 200);
+  poold.make_lanes({kEcho});
+  // Far more than fit: they wait for the first ones' time to be over.
+  for (int i = 0; i < 10; ++i) idle.push_back(connected_socket(SocketAddress(here)));
+  EXPECT_EQ(http_get(here, "/metrics").status, 200);
+  EXPECT_EQ(poold.stop(), 0) << poold.process().err();
+  for (const int fd : idle) close(fd);
+}
+
+}  // namespace
+}  // namespace portpool::test

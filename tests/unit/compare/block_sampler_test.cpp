@@ -1,0 +1,120 @@
+// Cutting a segment's counts into blocks.
+#include "compare/block_sampler.h"
+
+#include <gtest/gtest.h>
+
+#include "daemon/segment.h"
+
+namespace portpool::test {
+namespace {
+
+using std::chrono::milliseconds;
+
+class SamplerTest : public ::testing::Test {
+ protected:
+  SamplerTest() : segment({.lanes = 1, .shards = 1}, {.cookie = 1, .inode = 2}) {
+    segment.publish();
+  }
+
+  void enter(std::uint32_t number, Route arm) {
+    segment.header().ab_block.store(AbBlock{number, arm}.pack());
+  }
+  void connects(Route arm, Route path, int count) {
+    for (int i = 0; i < count; ++i) {
+      segment.view().shard(0).latency[histogram_index(arm, path, true)].record(5000);
+    }
+  }
+  // Time goes on, tick by tick.
+  void wait(BlockSampler& sampler, milliseconds time) {
+    for (const auto end = now + time; now < end;) {
+      now += BlockSampler::kTick;
+      sampler.tick(now);
+    }
+  }
+  void pass(BlockSampler& sampler, std::uint32_t number, Route arm, int count) {
+    enter(number, arm);
+    wait(sampler, milliseconds(50));
+    connects(arm, arm, count);
+    wait(sampler, milliseconds(50));
+  }
+
+  Segment segment;
+  BlockSampler::Time now{std::chrono::seconds(100)};
+};
+
+TEST_F(SamplerTest, BlocksHoldTheirOwnConnects) {
+  BlockSampler sampler = BlockSampler::of_arms(segment.view(), milliseconds(10), now);
+  pass(sampler, 1, Route::kernel, 7);
+  pass(sampler, 2, Route::pool, 11);
+  pass(sampler, 3, Route::pool, 13);
+  pass(sampler, 4, Route::kernel, 0);
+  sampler.finish(now);
+  ASSERT_EQ(sampler.blocks().size(), 3U) << "the last is not complete";
+  EXPECT_EQ(sampler.pairs(), 1U);
+  const std::vector<Block>& blocks = sampler.blocks();
+  EXPECT_EQ(blocks[0].number, 1U);
+  EXPECT_EQ(blocks[0].arm, Route::kernel);
+  EXPECT_EQ(blocks[0].latency.count, 7U);
+  EXPECT_EQ(blocks[1].latency.count, 11U);
+  EXPECT_EQ(blocks[2].latency.count, 13U);
+  EXPECT_NEAR(blocks[1].length_s, 0.09, 0.011);
+}
+
+TEST_F(SamplerTest, BeginningOfABlockIsNotCounted) {
+  BlockSampler sampler = BlockSampler::of_arms(segment.view(), milliseconds(20), now);
+  enter(1, Route::pool);
+  wait(sampler, milliseconds(10));
+  connects(Route::pool, Route::pool, 100);
+  wait(sampler, milliseconds(20));
+  connects(Route::pool, Route::pool, 3);
+  connects(Route::pool, Route::kernel, 2);
+  connects(Route::kernel, Route::kernel, 4);
+  wait(sampler, milliseconds(20));
+  pass(sampler, 2, Route::kernel, 0);
+  ASSERT_EQ(sampler.blocks().size(), 1U);
+  EXPECT_EQ(sampler.blocks()[0].latency.count, 5U);
+  EXPECT_EQ(sampler.blocks()[0].fallbacks, 2U);
+  EXPECT_EQ(sampler.blocks()[0].other_arm, 4U);
+  EXPECT_EQ(sampler.total().path(Route::pool).count, 103U) << "but in the total";
+}
+
+TEST_F(SamplerTest, BlockBesideOneThatWasMissedIsLeftOut) {
+  BlockSampler sampler = BlockSampler::of_arms(segment.view(), milliseconds(10), now);
+  pass(sampler, 1, Route::pool, 5);
+  pass(sampler, 4, Route::kernel, 5);
+  pass(sampler, 5, Route::kernel, 5);
+  pass(sampler, 6, Route::pool, 5);
+  pass(sampler, 0, Route::pool, 5);
+  pass(sampler, 0, Route::pool, 5);
+  ASSERT_EQ(sampler.blocks().size(), 2U);
+  EXPECT_EQ(sampler.blocks()[0].number, 4U);
+  EXPECT_EQ(sampler.blocks()[1].number, 5U);
+  EXPECT_EQ(sampler.pairs(), 0U);
+  EXPECT_FALSE(sampler.arm());
+}
+
+TEST_F(SamplerTest, SlicesHoldEverything) {
+  BlockSampler sampler = BlockSampler::of_slices(segment.view(), now);
+  int expected = 0;
+  for (int second = 0; second < 1000; ++second) {
+    connects(Route::pool, second % 2 == 0 ? Route::pool : Route::kernel, 1);
+    ++expected;
+    now += std::chrono::seconds(1);
+    sampler.tick(now);
+  }
+  connects(Route::kernel, Route::kernel, 5);
+  sampler.finish(now);
+  EXPECT_LE(sampler.blocks().size(), 241U);
+  EXPECT_GE(sampler.blocks().size(), 100U);
+  std::uint64_t count = 0;
+  double length = 0;
+  for (const Block& block : sampler.blocks()) {
+    count += block.latency.count;
+    length += block.length_s;
+  }
+  EXPECT_EQ(count, static_cast<std::uint64_t>(expected + 5));
+  EXPECT_NEAR(length, 1000, 1e-6);
+}
+
+}  // namespace
+}  // namespace portpool::test

@@ -1,0 +1,237 @@
+// From measured blocks to verdict, text, JSON and page.
+#include "compare/comparison.h"
+
+#include <gtest/gtest.h>
+
+#include <nlohmann/json.hpp>
+#include <random>
+
+#include "compare/number_text.h"
+#include "compare/svg.h"
+
+namespace portpool::test {
+namespace {
+
+struct Arm {
+  double us;           // about which latencies lie
+  int connects = 500;  // in each block
+};
+
+// Latencies spread by a tenth either way, blocks by `drift` of the value.
+Trial trial_of(std::size_t pairs, Arm pool, Arm kernel, double drift = 0.02) {
+  Trial trial;
+  trial.block_s = 2;
+  trial.dropped_s = 0.2;
+  trial.subject = "a test";
+  std::mt19937_64 random(42);
+  std::uniform_real_distribution<double> spread(-1, 1);
+  for (std::size_t i = 0; i < 2 * pairs; ++i) {
+    Block block;
+    block.number = static_cast<std::uint32_t>(i + 1);
+    block.arm = (i + i / 2) % 2 == 0 ? Route::pool : Route::kernel;
+    block.start_s = static_cast<double>(i) * 2;
+    block.length_s = 1.8;
+    block.occupancy = 0.5;
+    const Arm& arm = block.arm == Route::pool ? pool : kernel;
+    const double middle = arm.us * (1 + drift * spread(random));
+    for (int c = 0; c < arm.connects; ++c) {
+      const auto ns = static_cast<std::uint64_t>(middle * (1 + 0.1 * spread(random)) * 1000);
+      ++block.latency.buckets[latency_bucket(ns)];
+      ++block.latency.count;
+      block.latency.sum_ns += ns;
+      block.latency.max_ns = std::max(block.latency.max_ns, ns);
+    }
+    trial.blocks.push_back(block);
+  }
+  return trial;
+}
+
+bool contains(const std::string& text, const std::string& part) {
+  return text.find(part) != std::string::npos;
+}
+
+TEST(ComparisonTest, ManyTimesFaster) {
+  const Comparison c = compare(trial_of(15, {5}, {1000}), true);
+  EXPECT_EQ(c.verdict, Verdict::pool_faster);
+  EXPECT_TRUE(contains(c.sentence, "times as fast with the pool")) << c.sentence;
+  EXPECT_TRUE(contains(c.sentence, "p < 0.001")) << c.sentence;
+  ASSERT_TRUE(c.quantiles[0].ratio);
+  EXPECT_NEAR(c.quantiles[0].ratio->value, 200, 10);
+  EXPECT_LE(c.quantiles[0].ratio->low, c.quantiles[0].ratio->value);
+  EXPECT_GE(c.quantiles[0].ratio->high, c.quantiles[0].ratio->value);
+  EXPECT_TRUE(contains(c.tail, "At p99 it is")) << c.tail;
+}
+
+TEST(ComparisonTest, ALittleSlowerIsSaidAsPercentAndTime) {
+  const Comparison c = compare(trial_of(15, {11}, {10}), true);
+  EXPECT_EQ(c.verdict, Verdict::pool_slower);
+  EXPECT_TRUE(contains(c.sentence, "more time with the pool")) << c.sentence;
+  EXPECT_TRUE(contains(c.sentence, " us) more")) << c.sentence;
+}
+
+TEST(ComparisonTest, ALittleFasterIsSaidAsPercentAndTime) {
+  const Comparison c = compare(trial_of(15, {10}, {11}), true);
+  EXPECT_EQ(c.verdict, Verdict::pool_faster);
+  EXPECT_TRUE(contains(c.sentence, " us) less time with the pool")) << c.sentence;
+}
+
+TEST(ComparisonTest, NoDifference) {
+  const Comparison c = compare(trial_of(15, {10}, {10}, 0.2), true);
+  EXPECT_EQ(c.verdict, Verdict::no_difference);
+  EXPECT_TRUE(contains(c.sentence, "No significant difference at the median")) << c.sentence;
+  EXPECT_TRUE(contains(c.tail, "no significant difference")) << c.tail;
+}
+
+TEST(ComparisonTest, TooFewBlocks) {
+  const Comparison c = compare(trial_of(kFewestPairs - 1, {5}, {1000}), true);
+  EXPECT_EQ(c.verdict, Verdict::too_few_blocks);
+  EXPECT_TRUE(contains(c.sentence, "4 complete pairs of them where 5 are needed")) << c.sentence;
+  EXPECT_EQ(compare(trial_of(kFewestPairs, {5}, {1000}), true).verdict, Verdict::pool_faster);
+}
+
+TEST(ComparisonTest, TooFewSamples) {
+  const Comparison c = compare(trial_of(15, {5, 500}, {1000, 9}), true);
+  EXPECT_EQ(c.verdict, Verdict::too_few_samples);
+  EXPECT_TRUE(contains(c.sentence, "Of 15 pairs of blocks 0 have 10 connects")) << c.sentence;
+}
+
+TEST(ComparisonTest, NoConnects) {
+  EXPECT_EQ(compare(trial_of(15, {5, 0}, {5, 0}), true).verdict, Verdict::no_connects);
+  EXPECT_EQ(compare(Trial{}, true).verdict, Verdict::too_few_blocks);
+  EXPECT_EQ(compare(Trial{}, false).verdict, Verdict::no_connects);
+}
+
+TEST(ComparisonTest, OnlyCompletePairsCount) {
+  Trial trial = trial_of(6, {5}, {10});
+  trial.blocks.erase(trial.blocks.begin() + 4);  // the first of the third pair
+  trial.blocks.pop_back();                       // the second of the last
+  const Comparison c = compare(trial, true);
+  EXPECT_EQ(c.pairs, 4U);
+  EXPECT_EQ(c.blocks.size(), 8U);
+  EXPECT_EQ(c.pool.blocks, 4U);
+  EXPECT_EQ(c.kernel.blocks, 4U);
+}
+
+TEST(ComparisonTest, RarePercentilesAreLeftOutWithANote) {
+  const Comparison c = compare(trial_of(10, {5, 150}, {10, 50}), true);
+  EXPECT_TRUE(c.quantiles[1].ratio) << "p90 of 500";
+  EXPECT_TRUE(c.quantiles[2].pool) << "p99 of 1500";
+  EXPECT_FALSE(c.quantiles[2].kernel) << "p99 of 500";
+  EXPECT_FALSE(c.quantiles[2].ratio);
+  EXPECT_TRUE(contains(comparison_as_text(c, Trial{}), "Too few samples for p99, p99.9"));
+}
+
+TEST(ComparisonTest, FallbacksAndStraysAreTold) {
+  Trial trial = trial_of(10, {5}, {10});
+  for (Block& block : trial.blocks) {
+    if (block.arm == Route::pool) block.fallbacks = 100;
+    block.other_arm = 50;
+  }
+  trial.total.fallbacks[static_cast<std::size_t>(FallbackReason::k_lane_full)] = 1234;
+  const Comparison c = compare(trial, true);
+  const std::string text = comparison_as_text(c, trial);
+  EXPECT_TRUE(contains(text, "20 % of the pool arm's connects took the kernel's path")) << text;
+  EXPECT_TRUE(contains(text, "1,000 connects ended in a block of the other arm")) << text;
+  EXPECT_TRUE(contains(text, "1,234  no port of the lane was free")) << text;
+  EXPECT_EQ(c.pool.fallbacks, 1000U);
+}
+
+TEST(ComparisonTest, ErrorsAreTold) {
+  Trial trial = trial_of(10, {5}, {10});
+  for (Block& block : trial.blocks) {
+    if (block.arm == Route::kernel) block.latency.errors = 100;
+    if (block.arm == Route::kernel) block.latency.no_port = 90;
+  }
+  const std::string text = comparison_as_text(compare(trial, true), trial);
+  EXPECT_TRUE(
+      contains(text, "0 % of the pool's connects and 20 % of the kernel's ended in an error"))
+      << text;
+  EXPECT_TRUE(contains(text, "1,000 (900 EADDRNOTAVAIL)")) << text;
+}
+
+TEST(ComparisonTest, JsonHasTheFigures) {
+  const Trial trial = trial_of(10, {5}, {50});
+  const Comparison c = compare(trial, true);
+  const auto json = nlohmann::json::parse(comparison_as_json(c, trial));
+  EXPECT_EQ(json.at("schema"), 1);
+  EXPECT_EQ(json.at("verdict"), "pool_faster");
+  EXPECT_EQ(json.at("pairs"), 10);
+  EXPECT_EQ(json.at("blocks").size(), 20U);
+  EXPECT_EQ(json.at("percentiles").at(0).at("percentile"), 50);
+  EXPECT_NEAR(json.at("percentiles").at(0).at("ratio").at("value").get<double>(), 10, 1);
+  EXPECT_EQ(json.at("arms").at("kernel").at("connects"), 5000);
+  EXPECT_TRUE(json.at("arms").at("pool").at("cpu_us").is_null()) << "nothing was sampled";
+}
+
+TEST(ComparisonTest, JsonSurvivesNothingAndBadText) {
+  Trial trial;
+  trial.subject = "\xFF\xFE";
+  EXPECT_TRUE(nlohmann::json::accept(comparison_as_json(compare(trial, true), trial)));
+}
+
+TEST(PageTest, WhatIsQuotedCannotBecomePartOfThePage) {
+  Trial trial = trial_of(6, {5}, {50});
+  const std::string evil = "sh -c '</code><script>alert(1)</script>' {{nonce}} \"&amp;\xFF\x01";
+  trial.subject = evil;
+  trial.environment = {{"<b>name", evil}};
+  trial.remarks = {evil};
+  const std::string page = comparison_as_html(compare(trial, true), trial);
+  EXPECT_FALSE(contains(page, "<script>"));
+  EXPECT_FALSE(contains(page, "<b>"));
+  EXPECT_TRUE(contains(page,
+                       "&lt;/code&gt;&lt;script&gt;alert(1)&lt;/script&gt;&#39; {{nonce}} "
+                       "&quot;&amp;amp;\xEF\xBF\xBD\xEF\xBF\xBD"));
+}
+
+TEST(PageTest, RefersToNothingOutside) {
+  const Trial trial = trial_of(12, {5}, {50});
+  for (const bool two_arms : {true, false}) {
+    const std::string page = comparison_as_html(compare(trial, two_arms), trial);
+    EXPECT_TRUE(contains(page, "default-src 'none'"));
+    for (const char* reference : {"http://", "https://", " src=", "url(", "@import",
+                                  " href=", "style=\"", "onclick", "onload", "nan", "inf "}) {
+      EXPECT_FALSE(contains(page, reference)) << reference;
+    }
+    EXPECT_EQ(contains(page, "Pair by pair"), two_arms);
+    EXPECT_EQ(contains(page, "As time goes by"), !two_arms);
+  }
+}
+
+TEST(PageTest, EveryPageHasAnotherNonce) {
+  const auto nonce = [] {
+    const std::string page = comparison_as_html(compare(Trial{}, true), Trial{});
+    return page.substr(page.find("'nonce-"), 40);
+  };
+  EXPECT_NE(nonce(), nonce());
+}
+
+TEST(NumberText, ThreeDigits) {
+  EXPECT_EQ(us_text(5.128), "5.13");
+  EXPECT_EQ(us_text(51.28), "51.3");
+  EXPECT_EQ(us_text(512.8), "513");
+  EXPECT_EQ(us_text(51280.0), "51,280");
+  EXPECT_EQ(ratio_text(0.981), "0.98");
+  EXPECT_EQ(ratio_text(4.32), "4.3");
+  EXPECT_EQ(ratio_text(203.4), "203");
+  EXPECT_EQ(count_text(0), "0");
+  EXPECT_EQ(count_text(999), "999");
+  EXPECT_EQ(count_text(1234567), "1,234,567");
+  EXPECT_EQ(percent_text(0.523), "52 %");
+  EXPECT_EQ(percent_text(0.9994), "99.9 %");
+  EXPECT_EQ(percent_text(0), "0 %");
+  EXPECT_EQ(percent_text(1), "100 %");
+  EXPECT_EQ(p_text(0.0004), "p < 0.001");
+  EXPECT_EQ(p_text(0.0312), "p = 0.031");
+}
+
+TEST(HtmlEscape, KeepsGoodTextAndNothingElse) {
+  EXPECT_EQ(html_escape("a<b>&\"'"), "a&lt;b&gt;&amp;&quot;&#39;");
+  EXPECT_EQ(html_escape("gr\xC3\xBC\xC3\x9F \xF0\x9F\x90\x99\n"),
+            "gr\xC3\xBC\xC3\x9F \xF0\x9F\x90\x99\n");
+  EXPECT_EQ(html_escape("\xC3"), "\xEF\xBF\xBD");
+  EXPECT_EQ(html_escape("\xE2\x82x"), "\xEF\xBF\xBD\xEF\xBF\xBDx");
+  EXPECT_EQ(html_escape(std::string_view("\0\x1B", 2)), "\xEF\xBF\xBD\xEF\xBF\xBD");
+}
+
+}  // namespace
+}  // namespace portpool::test

@@ -1,0 +1,239 @@
+// The configuration file: what is taken, and that what is refused is named with its place.
+#include "daemon/config.h"
+
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <string>
+
+#include "base/error.h"
+#include "daemon/segment.h"
+
+namespace portpool::test {
+namespace {
+
+Config read(std::string_view text) { return parse_config(text, "c.toml"); }
+
+std::string error_of(std::string_view text) {
+  try {
+    read(text);
+  } catch (const UserError& error) {
+    return error.what();
+  }
+  return "taken without an error";
+}
+
+TEST(Config, EmptyTextIsTheDefault) {
+  for (const Config& config : {read(""), read("# nothing\n"), default_config()}) {
+    EXPECT_EQ(config.mode, Mode::pool);
+    EXPECT_EQ(config.socket, kDefaultSocket);
+    EXPECT_EQ(config.socket_group, "");
+    EXPECT_EQ(config.max_lanes, 1024U);
+    EXPECT_FALSE(config.metrics_listen) << "several daemons on a host must not collide";
+    ASSERT_EQ(config.pools.size(), 1U);
+    EXPECT_EQ(config.pools[0].name, "default");
+    EXPECT_TRUE(config.pools[0].destinations.empty());
+    EXPECT_FALSE(config.pools[0].port_range);
+  }
+}
+
+TEST(Config, TakesEveryKey) {
+  const Config config = read(R"(
+mode = "observe"
+strategy = "bind"
+metrics_listen = "[::1]:9481"
+socket = "/tmp/p.sock"
+socket_group = "daemon"
+max_lanes = 16384
+[[pool]]
+name = "edge"
+destinations = ["10.0.4.0/24:443", "[2001:db8::]/32"]
+port_range = "20000-60999"
+sources = ["127.0.0.5", "127.0.0.8/30", "127.0.0.9"]
+source_policy = "balance"
+on_exhaustion = "fail-fast"
+[[pool]]
+)");
+  EXPECT_EQ(config.mode, Mode::observe);
+  EXPECT_EQ(config.strategy, StrategyChoice::bind);
+  EXPECT_EQ(config.socket, "/tmp/p.sock");
+  ASSERT_TRUE(config.metrics_listen);
+  EXPECT_EQ(to_text(*config.metrics_listen), "[::1]:9481");
+  EXPECT_EQ(config.socket_group, "daemon");
+  EXPECT_EQ(config.max_lanes, 16384U);
+  ASSERT_EQ(config.pools.size(), 3U);
+  EXPECT_EQ(config.pools[0].name, "edge");
+  ASSERT_EQ(config.pools[0].destinations.size(), 2U);
+  EXPECT_EQ(config.pools[0].destinations[0].port, 443);
+  EXPECT_EQ(config.pools[0].destinations[1].prefix.bits, 32U);
+  EXPECT_EQ(config.pools[0].port_range, (kernel::PortRange{20000, 60999}));
+  const std::vector<Address>& sources = config.pools[0].sources;
+  ASSERT_EQ(sources.size(), 5U) << "each address once";
+  EXPECT_EQ(to_text(sources[0]), "127.0.0.5");
+  EXPECT_EQ(to_text(sources[1]), "127.0.0.8");
+  EXPECT_EQ(to_text(sources[4]), "127.0.0.11");
+  EXPECT_EQ(config.pools[0].source_policy, SourcePolicy::balance);
+  EXPECT_EQ(config.pools[0].on_exhaustion, OnExhaustion::fail_fast);
+  EXPECT_TRUE(config.pools[1].sources.empty());
+  EXPECT_EQ(config.pools[1].source_policy, SourcePolicy::fill);
+  EXPECT_EQ(config.pools[1].on_exhaustion, OnExhaustion::kernel);
+  EXPECT_EQ(config.pools[1].name, "pool2") << "a pool without a name is called by its number";
+  EXPECT_EQ(config.pools[2].name, "default") << "the implicit last one";
+}
+
+TEST(Config, ModeAb) {
+  EXPECT_EQ(read("mode = \"ab\"").mode, Mode::ab);
+  EXPECT_EQ(read("mode = \"ab\"").ab_block, kDefaultAbBlock);
+  EXPECT_EQ(read("ab_block_ms = 20").ab_block, std::chrono::milliseconds(20));
+}
+
+TEST(Config, PortRanges) {
+  const auto range = [](const std::string& text) {
+    return read("[[pool]]\nport_range = \"" + text + "\"").pools[0].port_range;
+  };
+  EXPECT_EQ(range("1-65535"), (kernel::PortRange{1, 65535}));
+  EXPECT_EQ(range("40000-40000"), (kernel::PortRange{40000, 40000}));
+  EXPECT_EQ(range("40000"), (kernel::PortRange{40000, 40000}));
+  for (const char* text : {"", "0-100", "60999-20000", "1-65536", "1-2,4-5", "1-", "-1", "a-b",
+                           "1 - 2", "1-2 ", "1-2-3"}) {
+    EXPECT_EQ(error_of("[[pool]]\nport_range = \"" + std::string(text) + "\""),
+              "c.toml:2:14: expected a port range such as \"20000-60999\"")
+        << text;
+  }
+}
+
+struct Refused {
+  const char* text;
+  const char* begins;    // the place
+  const char* contains;  // what was expected
+};
+
+TEST(Config, RefusalsNameThePlaceAndWhatWasExpected) {
+  for (const Refused& refused : {
+           Refused{"mode = \"fast\"", "c.toml:1:8: ", "expected one of "},
+           Refused{"mode = 1", "c.toml:1:8: ", "\"observe\""},
+           Refused{"mode = \"AB\"", "c.toml:1:8: ", "\"ab\""},
+           Refused{"ab_block_ms = 19", "c.toml:1:15: ", "from 20 to 3600000"},
+           Refused{"ab_block_ms = \"2s\"", "c.toml:1:15: ", "from 20 to 3600000"},
+           Refused{"\n\nmode = true", "c.toml:3:8: ", "\"pool\""},
+           Refused{"socket = 7", "c.toml:1:10: ", "expected a path in quotes"},
+           Refused{"socket_group = [\"a\"]", "c.toml:1:16: ", "expected a group's name in quotes"},
+           Refused{"max_lanes = 0", "c.toml:1:13: ", "expected a whole number from 1 to 16384"},
+           Refused{"max_lanes = 16385", "c.toml:1:13: ", "expected a whole number from 1 to"},
+           Refused{"max_lanes = -1", "c.toml:1:13: ", "expected a whole number"},
+           Refused{"max_lanes = 1.5", "c.toml:1:13: ", "expected a whole number"},
+           Refused{"max_lanes = \"9\"", "c.toml:1:13: ", "expected a whole number"},
+           Refused{"max_lanes = 9223372036854775807", "c.toml:1:13: ", "expected a whole number"},
+           Refused{"strategy = \"fast\"", "c.toml:1:12: ", "\"port-range\""},
+           Refused{"metrics_listen = \"lo:1\"", "c.toml:1:18: ", "\"lo:1\" is not an address and"},
+           Refused{"metrics_listen = 1", "c.toml:1:18: ", "expected an address and port"},
+           Refused{"[[pool]]\nsources = \"127.0.0.1\"",
+                   "c.toml:2:11: ", "expected a list of source"},
+           Refused{"[[pool]]\nsources = [1]", "c.toml:2:12: ", "expected source addresses such as"},
+           Refused{"[[pool]]\nsources = [\"lo\"]",
+                   "c.toml:2:12: ", "\"lo\" is not one of the source"},
+           Refused{"[[pool]]\nsources = [\"192.0.2.77\"]",
+                   "c.toml:2:12: ", "not belong to this host"},
+           Refused{"[[pool]]\nsource_policy = \"x\"", "c.toml:2:17: ", "\"balance\""},
+           Refused{"[[pool]]\non_exhaustion = false", "c.toml:2:17: ", "\"fail-fast\""},
+           Refused{"[pool]\nname = \"a\"", "c.toml:1:", "expected [[pool]] tables"},
+           Refused{"pool = \"a\"", "c.toml:1:8: ", "expected [[pool]] tables"},
+           Refused{"pool = [1]", "c.toml:1:9: ", "expected a [[pool]] table"},
+           Refused{"[[pool]]\nname = 5", "c.toml:2:8: ", "expected a name in quotes"},
+           Refused{"[[pool]]\nname = \"\"", "c.toml:2:8: ", "expected a name of 1 to 63 bytes"},
+           Refused{"[[pool]]\ndestinations = \"10.0.0.1\"", "c.toml:2:16: ", "expected a list of"},
+           Refused{"[[pool]]\ndestinations = [10]",
+                   "c.toml:2:17: ", "expected destinations such as"},
+           Refused{"[[pool]]\ndestinations = [\"10.0.0.1\",\n  \"10.0.0.300\"]",
+                   "c.toml:3:3: ", "\"10.0.0.300\" is not one of the destinations such as"},
+           Refused{"[[pool]]\nport_range = 20000", "c.toml:2:14: ", "expected a port range"},
+       }) {
+    const std::string error = error_of(refused.text);
+    EXPECT_TRUE(error.starts_with(refused.begins)) << refused.text << "\n" << error;
+    EXPECT_NE(error.find(refused.contains), std::string::npos) << refused.text << "\n" << error;
+  }
+}
+
+TEST(Config, AnUnknownKeyIsNamedWithThoseThatExist) {
+  const std::string top = error_of("mode = \"pool\"\ncolour = 1");
+  EXPECT_TRUE(top.starts_with("c.toml:2:1: unknown key \"colour\"")) << top;
+  for (const char* key : {"mode", "ab_block_ms", "strategy", "socket", "socket_group",
+                          "metrics_listen", "max_lanes", "pool"}) {
+    EXPECT_NE(top.find(key, top.find("known here")), std::string::npos) << key;
+  }
+  const std::string pool = error_of("[[pool]]\nname = \"a\"\nports = \"1-2\"");
+  EXPECT_TRUE(pool.starts_with("c.toml:3:1: unknown key \"ports\"")) << pool;
+  for (const char* key :
+       {"name", "destinations", "sources", "source_policy", "on_exhaustion", "port_range"}) {
+    EXPECT_NE(pool.find(key, pool.find("known here")), std::string::npos) << key;
+  }
+}
+
+TEST(Config, BrokenTomlIsRefusedWithItsPlace) {
+  EXPECT_TRUE(error_of("mode = \"pool").starts_with("c.toml:1:")) << error_of("mode = \"pool");
+  EXPECT_TRUE(error_of("\nmode = ").starts_with("c.toml:2:")) << error_of("\nmode = ");
+  EXPECT_TRUE(error_of("mode = \"pool\"\nmode = \"pool\"").starts_with("c.toml:2:"));
+  EXPECT_TRUE(error_of("a b").starts_with("c.toml:1:"));
+  EXPECT_TRUE(error_of("socket = \"\xFF\"").starts_with("c.toml:1:"));
+}
+
+TEST(Config, NamesOfUpTo63Bytes) {
+  const auto named = [](std::size_t length) {
+    return "[[pool]]\nname = \"" + std::string(length, 'n') + "\"";
+  };
+  EXPECT_EQ(read(named(63)).pools[0].name.size(), 63U);
+  EXPECT_NE(error_of(named(64)).find("expected a name of 1 to 63 bytes"), std::string::npos);
+}
+
+TEST(Config, AsManyPoolsAsTheSegmentHolds) {
+  std::string text;
+  for (std::uint32_t i = 0; i + 1 < kMaxPools; ++i) text += "[[pool]]\n";
+  EXPECT_EQ(read(text).pools.size(), kMaxPools);
+  EXPECT_NE(error_of(text + "[[pool]]\n").find("at most 63 pools"), std::string::npos);
+}
+
+class ConfigFile : public ::testing::Test {
+ protected:
+  ConfigFile() {
+    char name[] = "/tmp/portpool-config-XXXXXX";
+    folder_ = mkdtemp(name);
+  }
+  ~ConfigFile() override { std::filesystem::remove_all(folder_); }
+
+  std::string write(const std::string& text) const {
+    const std::string path = folder_ / "portpool.toml";
+    std::ofstream(path) << text;
+    return path;
+  }
+  static std::string error(const std::string& path) {
+    try {
+      load_config(path);
+    } catch (const UserError& caught) {
+      return caught.what();
+    }
+    return "taken without an error";
+  }
+
+  std::filesystem::path folder_;
+};
+
+TEST_F(ConfigFile, IsRead) { EXPECT_EQ(load_config(write("max_lanes = 5\n")).max_lanes, 5U); }
+
+TEST_F(ConfigFile, ErrorsNameTheFile) {
+  const std::string path = write("max_lanes = 0\n");
+  EXPECT_TRUE(error(path).starts_with(path + ":1:13: ")) << error(path);
+  EXPECT_EQ(error("/nonexistent/c.toml"),
+            "cannot read the configuration /nonexistent/c.toml: No such file or directory");
+}
+
+// Once: a directory opens and yields no byte, and so passes for an empty file.
+TEST_F(ConfigFile, ADirectoryIsRefused) {
+  EXPECT_NE(error(folder_).find("Is a directory"), std::string::npos) << error(folder_);
+}
+
+TEST_F(ConfigFile, MayBeEmpty) { EXPECT_EQ(load_config(write("")).max_lanes, 1024U); }
+
+}  // namespace
+}  // namespace portpool::test

@@ -1,0 +1,168 @@
+// How sockets of a dump are sorted into a lane's sets.
+#include "lanes/truth.h"
+
+#include <gtest/gtest.h>
+#include <netinet/tcp.h>
+
+#include "base/address_text.h"
+#include "unit/contract/lane_memory.h"
+
+namespace portpool::test {
+namespace {
+
+enum class Where { nowhere, used, waiting, reusable0, reusable1, reusable2 };
+
+class Truth : public ::testing::Test {
+ protected:
+  Truth() {
+    record_.key = {*parse_address("10.0.0.1"), *parse_address("10.0.0.2"), 443};
+    record_.range = {40000, 40099};
+  }
+
+  Where sorted(const kernel::TimeWaitReuse& reuse, std::uint8_t state, std::uint32_t timer_ms) {
+    collector_.begin(reuse);
+    collector_.expect(record_, *lane_);
+    kernel::SocketRecord socket;
+    socket.local = {record_.key.source, 40007};
+    socket.remote = {record_.key.destination, record_.key.destination_port};
+    socket.state = state;
+    socket.timer_ms = timer_ms;
+    collector_.add(socket);
+    const LaneTruth& truth = *collector_.find(record_.key);
+    const auto has = [](const PortBits& bits) { return (bits[40007 / 64] >> (40007 % 64) & 1); };
+    std::uint64_t sets = has(truth.used) + has(truth.waiting);
+    for (const PortBits& bits : truth.reusable) sets += has(bits);
+    EXPECT_LE(sets, 1U);
+    if (has(truth.used)) return Where::used;
+    if (has(truth.waiting)) return Where::waiting;
+    if (has(truth.reusable[0])) return Where::reusable0;
+    if (has(truth.reusable[1])) return Where::reusable1;
+    if (has(truth.reusable[2])) return Where::reusable2;
+    return Where::nowhere;
+  }
+
+  TruthCollector collector_;
+  LaneRecord record_;
+  std::unique_ptr<Lane> lane_ = make_lane();
+};
+
+constexpr kernel::TimeWaitReuse kNever{0, 1000};
+constexpr kernel::TimeWaitReuse kAlways{1, 1000};
+constexpr kernel::TimeWaitReuse kLoopback{2, 1000};
+
+TEST_F(Truth, LiveSocketsAreUsed) {
+  for (const std::uint8_t state : {TCP_ESTABLISHED, TCP_SYN_SENT, TCP_FIN_WAIT1, TCP_FIN_WAIT2,
+                                   TCP_CLOSE_WAIT, TCP_LAST_ACK, TCP_CLOSING}) {
+    EXPECT_EQ(sorted(kAlways, state, 0), Where::used) << int{state};
+  }
+}
+
+TEST_F(Truth, TimeWaitWaitsWithoutReuse) {
+  EXPECT_EQ(sorted(kNever, TCP_TIME_WAIT, 100), Where::waiting);
+  EXPECT_EQ(sorted(kLoopback, TCP_TIME_WAIT, 100), Where::waiting);
+}
+
+TEST_F(Truth, TimeWaitIsReusableOnceOldEnough) {
+  EXPECT_EQ(sorted(kAlways, TCP_TIME_WAIT, 60'000), Where::waiting);
+  EXPECT_EQ(sorted(kAlways, TCP_TIME_WAIT, 59'000), Where::waiting);
+  EXPECT_EQ(sorted(kAlways, TCP_TIME_WAIT, 58'999), Where::reusable2);
+  EXPECT_EQ(sorted(kAlways, TCP_TIME_WAIT, 55'001), Where::reusable2);
+  EXPECT_EQ(sorted(kAlways, TCP_TIME_WAIT, 55'000), Where::reusable1);
+  EXPECT_EQ(sorted(kAlways, TCP_TIME_WAIT, 40'001), Where::reusable1);
+  EXPECT_EQ(sorted(kAlways, TCP_TIME_WAIT, 40'000), Where::reusable0);
+  EXPECT_EQ(sorted(kAlways, TCP_TIME_WAIT, 1), Where::reusable0);
+}
+
+TEST_F(Truth, AgeFollowsTheKernelsDelay) {
+  EXPECT_EQ(sorted({1, 30'000}, TCP_TIME_WAIT, 30'000), Where::waiting);
+  EXPECT_EQ(sorted({1, 30'000}, TCP_TIME_WAIT, 29'999), Where::reusable0);
+  EXPECT_EQ(sorted({1, 0}, TCP_TIME_WAIT, 59'999), Where::reusable2);
+}
+
+TEST_F(Truth, ATimerLongerThanTimeWaitWaits) {
+  EXPECT_EQ(sorted(kAlways, TCP_TIME_WAIT, 60'001), Where::waiting);
+  EXPECT_EQ(sorted(kAlways, TCP_TIME_WAIT, ~std::uint32_t{0}), Where::waiting);
+}
+
+TEST_F(Truth, AnOrphanInFinWait2IsNeverReusable) {
+  EXPECT_EQ(sorted(kAlways, TCP_FIN_WAIT2, 1), Where::waiting);
+}
+
+TEST_F(Truth, LoopbackModeLooksAtBothEnds) {
+  record_.key.destination = *parse_address("127.0.0.1");
+  EXPECT_EQ(sorted(kLoopback, TCP_TIME_WAIT, 1), Where::reusable0);
+  record_.key = {*parse_address("127.9.9.9"), *parse_address("10.0.0.2"), 443};
+  EXPECT_EQ(sorted(kLoopback, TCP_TIME_WAIT, 1), Where::reusable0);
+  record_.key = {*parse_address("::1"), *parse_address("::1"), 443};
+  EXPECT_EQ(sorted(kLoopback, TCP_TIME_WAIT, 1), Where::reusable0);
+}
+
+TEST_F(Truth, OtherTuplesAreLeftOut) {
+  collector_.begin(kAlways);
+  collector_.expect(record_, *lane_);
+  const Endpoint local{record_.key.source, 40007};
+  const Endpoint remote{record_.key.destination, 443};
+  const Endpoint other{*parse_address("10.0.0.9"), 443};
+  for (const auto& [near, far] : {std::pair{local, other}, std::pair{other, remote},
+                                  std::pair{local, Endpoint{remote.address, 444}}}) {
+    kernel::SocketRecord socket;
+    socket.local = near;
+    socket.remote = far;
+    socket.state = TCP_ESTABLISHED;
+    collector_.add(socket);
+  }
+  for (const std::uint64_t word : collector_.find(record_.key)->used) EXPECT_EQ(word, 0U);
+  EXPECT_EQ(collector_.find({other.address, remote.address, 443}), nullptr);
+}
+
+// The collector uses its memory again, for lanes of other ranges too.
+TEST_F(Truth, BeginForgetsEarlierDumps) {
+  EXPECT_EQ(sorted(kAlways, TCP_ESTABLISHED, 0), Where::used);
+  EXPECT_EQ(sorted(kAlways, TCP_TIME_WAIT, 1), Where::reusable0);
+  record_.range = {39000, 41000};
+  EXPECT_EQ(sorted(kNever, TCP_TIME_WAIT, 1), Where::waiting);
+  const LaneKey before = record_.key;
+  record_.key.destination_port = 444;
+  collector_.begin(kAlways);
+  collector_.expect(record_, *lane_);
+  EXPECT_EQ(collector_.find(before), nullptr);
+  for (const std::uint64_t word : collector_.find(record_.key)->waiting) EXPECT_EQ(word, 0U);
+}
+
+TEST_F(Truth, ForgetsOnePort) {
+  for (const auto& [state, timer] : {std::pair<std::uint8_t, std::uint32_t>{TCP_ESTABLISHED, 0},
+                                     {TCP_TIME_WAIT, 59'500},
+                                     {TCP_TIME_WAIT, 1}}) {
+    ASSERT_NE(sorted(kAlways, state, timer), Where::nowhere);
+    kernel::SocketRecord neighbour;
+    neighbour.local = {record_.key.source, 40008};
+    neighbour.remote = {record_.key.destination, record_.key.destination_port};
+    neighbour.state = TCP_ESTABLISHED;
+    collector_.add(neighbour);
+    collector_.forget(record_.key, 40007);
+    const LaneTruth& truth = *collector_.find(record_.key);
+    std::uint64_t others = truth.waiting[40007 / 64];
+    for (const PortBits& bits : truth.reusable) others |= bits[40007 / 64];
+    EXPECT_EQ(others, 0U);
+    EXPECT_EQ(truth.used[40007 / 64], std::uint64_t{1} << (40008 % 64));
+  }
+}
+
+TEST_F(Truth, RemembersHowTheMapsStoodBefore) {
+  make_free(*lane_, 40000, 40009);
+  put_port(port_map(*lane_, PortMapId::quarantine), 40010);
+  put_port(reuse_map(*lane_, 2), 40011);
+  put_port(port_map(*lane_, PortMapId::rejected), 40012);
+  put_port(port_map(*lane_, PortMapId::blocked), 40013);
+  collector_.begin(kAlways);
+  collector_.expect(record_, *lane_);
+  const LaneTruth& truth = *collector_.find(record_.key);
+  for (std::uint32_t port = 40000; port < 40020; ++port) {
+    const auto bit = [&](const PortBits& bits) { return bits[port / 64] >> (port % 64) & 1; };
+    EXPECT_EQ(bit(truth.released_before), port == 40010 || port == 40011) << port;
+    EXPECT_EQ(bit(truth.unmapped_before), port > 40013) << port;
+  }
+}
+
+}  // namespace
+}  // namespace portpool::test
