@@ -10,8 +10,8 @@
 #include <memory>
 #include <stdexcept>
 
+#include "lanes/segment.h"
 #include "portpool/port_map.h"
-#include "daemon/segment.h"
 #include "shim/attach.h"
 #include "shim/record.h"
 

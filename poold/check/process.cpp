@@ -7,8 +7,8 @@
 #include <cerrno>
 #include <string_view>
 
-#include "check/program.h"
 #include "base/error.h"
+#include "check/program.h"
 #include "kernel/proc_file.h"
 
 namespace portpool::check {

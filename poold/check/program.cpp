@@ -10,8 +10,8 @@
 #include <sstream>
 #include <system_error>
 
-#include "check/elf.h"
 #include "base/error.h"
+#include "check/elf.h"
 
 namespace portpool::check {
 namespace {

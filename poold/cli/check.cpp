@@ -4,10 +4,10 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 
+#include "base/error.h"
 #include "check/process.h"
 #include "check/program.h"
 #include "cli/commands.h"
-#include "base/error.h"
 #include "observe/segment_reader.h"
 
 namespace portpool {

@@ -4,18 +4,18 @@
 #include <cmath>
 #include <csignal>
 
+#include "base/error.h"
+#include "base/number_text.h"
 #include "cli/commands.h"
 #include "cli/comparison_client.h"
 #include "cli/launch.h"
 #include "cli/output_file.h"
 #include "cli/progress.h"
-#include "base/error.h"
-#include "kernel/netns.h"
-#include "daemon/daemon.h"
 #include "compare/block_sampler.h"
 #include "compare/comparison.h"
 #include "compare/environment.h"
-#include "compare/number_text.h"
+#include "daemon/daemon.h"
+#include "kernel/netns.h"
 #include "observe/segment_reader.h"
 
 namespace portpool {

@@ -6,13 +6,13 @@
 #include <ctime>
 #include <optional>
 
+#include "base/error.h"
 #include "cli/commands.h"
 #include "cli/outlet.h"
+#include "daemon/config.h"
 #include "doctor/checks.h"
 #include "doctor/destination.h"
 #include "doctor/report.h"
-#include "base/error.h"
-#include "daemon/config.h"
 
 namespace portpool {
 namespace {

@@ -5,17 +5,17 @@
 #include <fstream>
 #include <optional>
 
+#include "base/error.h"
 #include "check/program.h"
 #include "cli/child.h"
 #include "cli/commands.h"
 #include "cli/launch.h"
 #include "cli/output_file.h"
-#include "base/error.h"
-#include "kernel/netns.h"
-#include "daemon/daemon.h"
 #include "compare/block_sampler.h"
 #include "compare/comparison.h"
 #include "compare/environment.h"
+#include "daemon/daemon.h"
+#include "kernel/netns.h"
 #include "observe/report.h"
 #include "observe/segment_reader.h"
 

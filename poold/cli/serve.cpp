@@ -3,8 +3,8 @@
 #include <csignal>
 #include <optional>
 
-#include "cli/commands.h"
 #include "base/error.h"
+#include "cli/commands.h"
 #include "daemon/daemon.h"
 
 namespace portpool {

@@ -11,9 +11,9 @@
 #include <cstdio>
 #include <ctime>
 
+#include "base/error.h"
 #include "cli/commands.h"
 #include "cli/outlet.h"
-#include "base/error.h"
 #include "observe/top/page.h"
 #include "observe/top/screen.h"
 

@@ -5,8 +5,8 @@
 #include <optional>
 #include <vector>
 
-#include "portpool/segment.h"
 #include "compare/trial.h"
+#include "portpool/segment.h"
 
 namespace portpool {
 

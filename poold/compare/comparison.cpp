@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
-#include "observe/quantile.h"
 #include "compare/verdict.h"
+#include "observe/quantile.h"
 
 namespace portpool {
 namespace {

@@ -1,7 +1,8 @@
 #include <fmt/format.h>
 
+#include "base/number_text.h"
 #include "compare/comparison.h"
-#include "compare/number_text.h"
+#include "compare/interval_text.h"
 
 namespace portpool {
 namespace {

@@ -5,9 +5,10 @@
 #include <algorithm>
 #include <cmath>
 
-#include "compare/number_text.h"
-#include "observe/quantile.h"
+#include "base/number_text.h"
+#include "compare/interval_text.h"
 #include "compare/svg.h"
+#include "observe/quantile.h"
 
 namespace portpool {
 namespace {

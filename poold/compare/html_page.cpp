@@ -5,12 +5,13 @@
 #include <functional>
 #include <map>
 
+#include "base/number_text.h"
 #include "compare/comparison.h"
 #include "compare/html_charts.h"
-#include "compare/number_text.h"
-#include "observe/quantile.h"
+#include "compare/interval_text.h"
 #include "compare/report_template.h"
 #include "compare/svg.h"
+#include "observe/quantile.h"
 
 namespace portpool {
 namespace {

@@ -5,7 +5,8 @@
 #include <algorithm>
 #include <cmath>
 
-#include "compare/number_text.h"
+#include "base/number_text.h"
+#include "compare/interval_text.h"
 
 namespace portpool {
 namespace {

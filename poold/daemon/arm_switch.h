@@ -6,7 +6,7 @@
 
 #include "daemon/block_order.h"
 #include "daemon/event_loop.h"
-#include "daemon/segment.h"
+#include "lanes/segment.h"
 
 namespace portpool {
 

@@ -17,7 +17,7 @@
 #include "base/address_text.h"
 #include "base/error.h"
 #include "kernel/routes.h"
-#include "daemon/segment.h"
+#include "lanes/segment.h"
 
 namespace portpool {
 namespace {

@@ -6,9 +6,9 @@
 #include <string>
 #include <vector>
 
+#include "lanes/rules.h"
 #include "portpool/handover.h"
 #include "portpool/layout.h"
-#include "lanes/rules.h"
 
 namespace portpool {
 

@@ -6,7 +6,6 @@
 #include <memory>
 #include <optional>
 
-#include "daemon/reconciler.h"
 #include "daemon/arm_switch.h"
 #include "daemon/clients.h"
 #include "daemon/comparison_server.h"
@@ -15,7 +14,8 @@
 #include "daemon/event_loop.h"
 #include "daemon/handover_server.h"
 #include "daemon/http_server.h"
-#include "daemon/segment.h"
+#include "daemon/reconciler.h"
+#include "lanes/segment.h"
 
 namespace portpool {
 

@@ -8,10 +8,10 @@
 
 #include "kernel/sock_diag.h"
 #include "kernel/sysctl.h"
-#include "portpool/segment.h"
 #include "lanes/lane_table.h"
 #include "lanes/rules.h"
 #include "lanes/truth.h"
+#include "portpool/segment.h"
 
 namespace portpool {
 

@@ -6,7 +6,7 @@
 #include <string_view>
 #include <vector>
 
-#include "compare/number_text.h"
+#include "base/number_text.h"
 
 namespace portpool::doctor {
 

@@ -12,9 +12,9 @@
 #include <thread>
 
 #include "base/address_text.h"
+#include "base/error.h"
 #include "doctor/checks.h"
 #include "doctor/outlook.h"
-#include "base/error.h"
 #include "kernel/routes.h"
 
 namespace portpool::doctor {

@@ -11,8 +11,8 @@
 #include <vector>
 
 #include "kernel/sysctl.h"
-#include "portpool/segment.h"
 #include "lanes/rules.h"
+#include "portpool/segment.h"
 
 namespace portpool {
 

@@ -5,8 +5,8 @@
 
 #include <vector>
 
-#include "portpool/layout.h"
 #include "lanes/truth.h"
+#include "portpool/layout.h"
 
 namespace portpool {
 

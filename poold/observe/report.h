@@ -6,9 +6,9 @@
 #include <string>
 #include <vector>
 
+#include "lanes/lane_update.h"
 #include "portpool/results.h"
 #include "portpool/segment.h"
-#include "lanes/lane_update.h"
 
 namespace portpool {
 

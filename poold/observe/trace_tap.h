@@ -6,9 +6,9 @@
 #include <functional>
 #include <string>
 
-#include "portpool/trace.h"
 #include "observe/heartbeat_watch.h"
 #include "observe/segment_reader.h"
+#include "portpool/trace.h"
 
 namespace portpool {
 

@@ -8,8 +8,8 @@
 #include <nlohmann/json.hpp>
 
 #include "base/address_text.h"
-#include "observe/report.h"
 #include "base/terminal.h"
+#include "observe/report.h"
 
 namespace portpool {
 namespace {

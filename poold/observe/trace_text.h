@@ -5,8 +5,8 @@
 #include <string>
 #include <vector>
 
-#include "portpool/trace.h"
 #include "lanes/rules.h"
+#include "portpool/trace.h"
 
 namespace portpool {
 

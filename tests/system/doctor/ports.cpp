@@ -1,6 +1,6 @@
 // The port range, what takes ports out of it, and who.
-#include "system/doctor/common.h"
 #include "support/temp_dir.h"
+#include "system/doctor/common.h"
 
 namespace portpool::test {
 namespace {

@@ -1,8 +1,8 @@
 // Processes: their descriptors, whether the library is in them, and what may not be seen.
 #include <filesystem>
 
-#include "system/doctor/common.h"
 #include "support/temp_dir.h"
+#include "system/doctor/common.h"
 
 namespace portpool::test {
 namespace {

@@ -2,8 +2,8 @@
 #include <sched.h>
 #include <sys/mount.h>
 
-#include "system/doctor/common.h"
 #include "support/temp_dir.h"
+#include "system/doctor/common.h"
 
 namespace portpool::test {
 namespace {

@@ -7,8 +7,8 @@
 #include <cerrno>
 #include <vector>
 
-#include "system/integration/common.h"
 #include "portpool/linux.h"
+#include "system/integration/common.h"
 
 namespace portpool::test {
 namespace {

@@ -13,8 +13,8 @@
 #include <fstream>
 #include <list>
 
-#include "system/integration/common.h"
 #include "support/temp_dir.h"
+#include "system/integration/common.h"
 
 namespace portpool::test {
 namespace {

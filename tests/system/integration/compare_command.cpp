@@ -5,9 +5,9 @@
 #include <filesystem>
 #include <thread>
 
-#include "system/integration/common.h"
 #include "support/holder.h"
 #include "support/temp_dir.h"
+#include "system/integration/common.h"
 
 namespace portpool::test {
 namespace {

@@ -8,8 +8,8 @@
 #include <thread>
 #include <vector>
 
-#include "system/integration/common.h"
 #include "portpool/linux.h"
+#include "system/integration/common.h"
 
 namespace portpool::test {
 namespace {

@@ -13,11 +13,11 @@
 #include <new>
 #include <vector>
 
-#include "system/integration/common.h"
 #include "portpool/handover.h"
 #include "portpool/layout.h"
 #include "portpool/linux.h"
 #include "support/temp_dir.h"
+#include "system/integration/common.h"
 
 namespace portpool::test {
 namespace {

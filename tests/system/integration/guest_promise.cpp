@@ -5,8 +5,8 @@
 #include <set>
 #include <sstream>
 
-#include "system/integration/common.h"
 #include "support/temp_dir.h"
+#include "system/integration/common.h"
 
 namespace portpool::test {
 namespace {

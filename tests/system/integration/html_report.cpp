@@ -1,8 +1,8 @@
 // The HTML report as a browser shows it: nothing is refused, nothing complains, in both schemes.
 #include <filesystem>
 
-#include "system/integration/common.h"
 #include "support/temp_dir.h"
+#include "system/integration/common.h"
 
 namespace portpool::test {
 namespace {

@@ -4,8 +4,8 @@
 #include <cerrno>
 #include <vector>
 
-#include "system/integration/common.h"
 #include "support/holder.h"
+#include "system/integration/common.h"
 
 namespace portpool::test {
 namespace {

@@ -4,8 +4,8 @@
 
 #include <cerrno>
 
-#include "system/integration/common.h"
 #include "support/temp_dir.h"
+#include "system/integration/common.h"
 
 namespace portpool::test {
 namespace {

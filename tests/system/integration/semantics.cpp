@@ -11,8 +11,8 @@
 #include <cerrno>
 #include <string>
 
-#include "system/integration/common.h"
 #include "portpool/linux.h"
+#include "system/integration/common.h"
 
 namespace portpool::test {
 namespace {

@@ -10,8 +10,8 @@
 #include <fstream>
 #include <regex>
 
-#include "system/integration/common.h"
 #include "portpool/layout.h"
+#include "system/integration/common.h"
 
 namespace portpool::test {
 namespace {

@@ -18,8 +18,8 @@
 #include <cstddef>
 #include <filesystem>
 
-#include "system/integration/common.h"
 #include "support/temp_dir.h"
+#include "system/integration/common.h"
 
 namespace portpool::test {
 namespace {

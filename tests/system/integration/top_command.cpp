@@ -6,8 +6,8 @@
 #include <sstream>
 #include <stdexcept>
 
-#include "system/integration/common.h"
 #include "support/temp_dir.h"
+#include "system/integration/common.h"
 
 namespace portpool::test {
 namespace {

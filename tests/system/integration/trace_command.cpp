@@ -6,9 +6,9 @@
 #include <algorithm>
 #include <sstream>
 
-#include "system/integration/common.h"
-#include "portpool/trace.h"
 #include "observe/segment_reader.h"
+#include "portpool/trace.h"
+#include "system/integration/common.h"
 
 namespace portpool::test {
 namespace {

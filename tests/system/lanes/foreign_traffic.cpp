@@ -1,8 +1,8 @@
 // Programs without the shim open and close connections to the same destination.
 #include <deque>
 
-#include "system/lanes/lane_net.h"
 #include "support/sockets.h"
+#include "system/lanes/lane_net.h"
 
 namespace portpool::test {
 namespace {

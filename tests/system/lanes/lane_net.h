@@ -7,11 +7,11 @@
 #include <nlohmann/json.hpp>
 #include <string>
 
-#include "system/lanes/client.h"
-#include "system/lanes/kernel_table.h"
 #include "support/echo_server.h"
 #include "support/poold_fixture.h"
 #include "support/private_net.h"
+#include "system/lanes/client.h"
+#include "system/lanes/kernel_table.h"
 
 namespace portpool::test {
 

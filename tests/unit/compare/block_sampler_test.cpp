@@ -3,7 +3,7 @@
 
 #include <gtest/gtest.h>
 
-#include "daemon/segment.h"
+#include "lanes/segment.h"
 
 namespace portpool::test {
 namespace {

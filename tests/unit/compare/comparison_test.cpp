@@ -6,7 +6,7 @@
 #include <nlohmann/json.hpp>
 #include <random>
 
-#include "compare/number_text.h"
+#include "base/number_text.h"
 #include "compare/svg.h"
 
 namespace portpool::test {

@@ -7,10 +7,10 @@
 #include <vector>
 
 #include "base/address_text.h"
+#include "lanes/lane_table.h"
+#include "lanes/segment.h"
 #include "portpool/port_map.h"
 #include "portpool/segment.h"
-#include "lanes/lane_table.h"
-#include "daemon/segment.h"
 
 namespace portpool::test {
 namespace {

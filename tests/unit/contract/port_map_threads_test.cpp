@@ -9,9 +9,9 @@
 #include <thread>
 #include <vector>
 
-#include "unit/contract/lane_memory.h"
 #include "lanes/lane_update.h"
-#include "daemon/segment.h"
+#include "lanes/segment.h"
+#include "unit/contract/lane_memory.h"
 
 namespace portpool::test {
 namespace {

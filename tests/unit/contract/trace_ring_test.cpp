@@ -5,8 +5,8 @@
 #include <thread>
 #include <vector>
 
+#include "lanes/segment.h"
 #include "portpool/trace.h"
-#include "daemon/segment.h"
 
 namespace portpool::test {
 namespace {

@@ -9,7 +9,7 @@
 #include <string>
 
 #include "base/error.h"
-#include "daemon/segment.h"
+#include "lanes/segment.h"
 
 namespace portpool::test {
 namespace {

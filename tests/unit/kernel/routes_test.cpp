@@ -2,8 +2,8 @@
 
 #include <cstdlib>
 
-#include "unit/kernel/private_namespace.h"
 #include "support/eventually.h"
+#include "unit/kernel/private_namespace.h"
 #include "unit/kernel/tcp_sockets.h"
 
 namespace portpool::kernel {

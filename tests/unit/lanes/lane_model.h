@@ -7,8 +7,8 @@
 #include <string>
 #include <vector>
 
-#include "unit/contract/lane_memory.h"
 #include "lanes/lane_update.h"
+#include "unit/contract/lane_memory.h"
 
 namespace portpool::test {
 

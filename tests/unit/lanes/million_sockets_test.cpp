@@ -6,9 +6,9 @@
 #include <random>
 
 #include "kernel/sock_diag_parse.h"
-#include "unit/contract/lane_memory.h"
 #include "lanes/lane_update.h"
 #include "support/synthetic_dump.h"
+#include "unit/contract/lane_memory.h"
 
 namespace portpool::test {
 namespace {

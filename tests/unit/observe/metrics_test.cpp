@@ -7,7 +7,7 @@
 #include <memory>
 #include <sstream>
 
-#include "daemon/segment.h"
+#include "lanes/segment.h"
 
 namespace portpool::test {
 namespace {

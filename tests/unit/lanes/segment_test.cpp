@@ -10,7 +10,7 @@
 #include <memory>
 #include <vector>
 
-#include "daemon/segment.h"
+#include "lanes/segment.h"
 
 namespace portpool::test {
 namespace {

@@ -1,4 +1,4 @@
-#include "compare/number_text.h"
+#include "base/number_text.h"
 
 #include <fmt/format.h>
 
@@ -46,16 +46,6 @@ std::string seconds_text(double seconds) {
 
 std::string p_text(double p) {
   return p < 0.001 ? "p < 0.001" : fmt::format("p = {:.{}f}", p, p < 0.1 ? 3 : 2);
-}
-
-std::string us_text(const Interval& interval) {
-  return fmt::format("{} ({} to {})", us_text(interval.value), us_text(interval.low),
-                     us_text(interval.high));
-}
-
-std::string ratio_text(const Interval& interval) {
-  return fmt::format("{} ({} to {})", ratio_text(interval.value), ratio_text(interval.low),
-                     ratio_text(interval.high));
 }
 
 }  // namespace portpool

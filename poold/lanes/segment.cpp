@@ -1,4 +1,4 @@
-#include "daemon/segment.h"
+#include "lanes/segment.h"
 
 #include <fcntl.h>
 #include <sys/mman.h>
