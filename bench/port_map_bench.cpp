@@ -11,8 +11,8 @@
 #include <random>
 #include <vector>
 
+#include "lanes/segment.h"
 #include "portpool/latency.h"
-#include "portpool/layout.h"
 #include "portpool/port_map.h"
 #include "portpool/trace.h"
 
@@ -33,8 +33,8 @@ std::uint32_t free_ports(std::int64_t occupancy) {
 
 // A lane as the daemon publishes it: the free ports are spread at random over three of the four
 // free maps, and the fourth takes what is released.
-std::unique_ptr<Lane> lane_at(std::int64_t occupancy) {
-  auto lane = std::make_unique<Lane>();
+std::unique_ptr<LaneHints> lane_at(std::int64_t occupancy) {
+  auto lane = std::make_unique<LaneHints>();
   std::vector<std::uint16_t> ports(kPortsInRange);
   std::iota(ports.begin(), ports.end(), static_cast<std::uint16_t>(kLowPort));
   std::mt19937_64 random(1);
@@ -48,7 +48,7 @@ std::unique_ptr<Lane> lane_at(std::int64_t occupancy) {
 }
 
 // One lane for all threads of a run; thread 0 makes it before the threads meet at the loop.
-std::unique_ptr<Lane> shared_lane;
+std::unique_ptr<LaneHints> shared_lane;
 std::unique_ptr<LatencyHistogram> shared_histogram;
 
 std::uint64_t seed_of(const benchmark::State& state) {
@@ -105,44 +105,20 @@ void record_latency(benchmark::State& state) {
 
 // What the trace adds to a call: with nobody listening the look at the header, with a tracer the
 // entry as well (but neither the clock nor the getsockname() that the library needs for it).
-struct alignas(4096) TracedSegment {
-  SegmentHeader header;
-  alignas(64) DirectoryEntry directory;
-  alignas(64) RequestSlot request;
-  alignas(4096) Shard shard;
-  alignas(4096) Lane lane;
-  PoolInfo pool;
-  TraceEntry trace[16384];
-};
-std::unique_ptr<TracedSegment> shared_segment;
+std::unique_ptr<Segment> traced_segment;
 
-SegmentView traced_segment(bool listening) {
-  shared_segment = std::make_unique<TracedSegment>();
-  TracedSegment& s = *shared_segment;
-  const auto section = [&](const auto& first, std::uint32_t count) {
-    const auto offset = reinterpret_cast<const char*>(&first) - reinterpret_cast<const char*>(&s);
-    return Section{static_cast<std::uint64_t>(offset), sizeof first, count};
-  };
-  s.header.layout_major = kLayoutMajor;
-  s.header.directory = section(s.directory, 1);
-  s.header.requests = section(s.request, 1);
-  s.header.shards = section(s.shard, 1);
-  s.header.lanes = section(s.lane, 1);
-  s.header.pools = section(s.pool, 1);
-  s.header.trace = section(s.trace[0], static_cast<std::uint32_t>(std::size(s.trace)));
-  if (listening) renew_trace(s.header);
-  s.header.magic.store(kMagic);
-  SegmentView view;
-  if (SegmentView::open(&s, sizeof s, view) != SegmentCheck::ok) std::abort();
-  return view;
+void make_traced_segment(bool listening) {
+  traced_segment = std::make_unique<Segment>(SegmentSize{1, 1}, NetworkNamespace{1, 1});
+  traced_segment->publish();
+  if (listening) renew_trace(traced_segment->view());
 }
-SegmentView shared_view;
 
 void trace_call(benchmark::State& state) {
-  if (state.thread_index() == 0) shared_view = traced_segment(state.range(0) != 0);
+  if (state.thread_index() == 0) make_traced_segment(state.range(0) != 0);
   TraceRecord record;
   for (auto iteration : state) {
-    if (is_traced(shared_view.header())) write_trace(shared_view, record);
+    const SegmentView& view = traced_segment->view();
+    if (is_traced(view)) write_trace(view, record);
     ++record.started_ns;
   }
 }

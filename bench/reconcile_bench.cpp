@@ -32,12 +32,12 @@ void pass(benchmark::State& state) {
              0);
   }
   std::vector<LaneRecord> records(lanes);
-  std::vector<std::unique_ptr<Lane>> memory;
+  std::vector<std::unique_ptr<LaneHints>> memory;
   for (std::uint32_t i = 0; i < lanes; ++i) {
     records[i].key = {address_from_v4({htonl(kSource + i)}), address_from_v4({htonl(kDestination)}),
                       kDestinationPort};
     records[i].range = {32768, 60999};
-    memory.push_back(std::make_unique<Lane>());
+    memory.push_back(std::make_unique<LaneHints>());
   }
   TruthCollector collector;
   const BlockedPorts blocked;

@@ -9,10 +9,12 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <cstddef>
 #include <cstring>
 
 #include "portpool/handover.h"
 #include "portpool/linux.h"
+#include "portpool/memory_file.h"
 #include "shim/process.h"
 
 namespace portpool::shim {
@@ -21,11 +23,36 @@ namespace {
 constexpr std::uint64_t kNsPerMs = 1'000'000;
 constexpr std::uint64_t kRetryNs = 1000 * kNsPerMs;
 
-// Each segment size ever seen has a place of its own; one more than that and the process stays
-// detached.
-struct Place {
+// One of the two memory files, mapped.
+struct Mapping {
   void* base = nullptr;
   std::size_t size = 0;
+
+  bool map(int fd, int protection) {
+    void* memory = mmap(nullptr, size, protection, MAP_SHARED, fd, 0);
+    base = memory != MAP_FAILED ? memory : nullptr;
+    return base != nullptr;
+  }
+  // To where `place` is, in one step: a thread in the middle of a call finds valid memory there at
+  // every instant.
+  bool move_over(const Mapping& place) {
+    if (mremap(base, size, size, MREMAP_MAYMOVE | MREMAP_FIXED, place.base) == MAP_FAILED) {
+      return false;
+    }
+    base = nullptr;
+    return true;
+  }
+  void unmap() {
+    if (base != nullptr) munmap(base, size);
+    base = nullptr;
+  }
+};
+
+// Each pair of sizes ever seen has a place of its own; one more than that and the process stays
+// detached.
+struct Place {
+  Mapping structure;
+  Mapping hints;
   SegmentView view;
 };
 constexpr std::size_t kPlaces = 8;
@@ -34,7 +61,7 @@ constinit Place places[kPlaces]{};
 std::size_t places_used;
 
 std::atomic<const SegmentView*> current;
-std::atomic<std::uint32_t> epoch;
+std::atomic<std::uint32_t> strategy;
 std::atomic<std::uint32_t> detached_because{
     static_cast<std::uint32_t>(FallbackReason::k_no_daemon)};
 std::atomic<std::uint64_t> next_attempt_ns;
@@ -45,17 +72,19 @@ std::atomic<std::uint64_t> uncounted[kFallbackReasons];
 // Own descriptors are opened and closed by system calls, past every interposed function.
 class Descriptor {
  public:
+  Descriptor() = default;
   explicit Descriptor(long fd) : fd_(static_cast<int>(fd)) {}
   ~Descriptor() {
     if (fd_ >= 0) syscall(SYS_close, fd_);
   }
+  void take(int fd) { fd_ = fd; }
   Descriptor(const Descriptor&) = delete;
   Descriptor& operator=(const Descriptor&) = delete;
   int get() const { return fd_; }
   explicit operator bool() const { return fd_ >= 0; }
 
  private:
-  int fd_;
+  int fd_ = -1;
 };
 
 NetworkNamespace namespace_of(const Descriptor& socket) {
@@ -78,39 +107,55 @@ bool connect_to_daemon(const Descriptor& socket) {
   return syscall(SYS_connect, socket.get(), &address, sizeof address) == 0;
 }
 
-// Waits for the daemon's one message. Returns the segment's descriptor, or -1 when none came with
-// it.
-int receive_segment(const Descriptor& socket, HandoverMessage& message, bool& complete) {
-  complete = false;
+// What the daemon sent: its one message and the descriptors that came with it.
+struct Answer {
+  HandoverMessage message{};
+  long bytes = -1;
+  bool descriptors_lost = false;  // our table is full
+  std::size_t descriptors = 0;
+  Descriptor structure;
+  Descriptor hints;
+};
+
+// Every descriptor that the kernel has put into our table: what is not wanted is closed.
+void take_descriptors(msghdr& header, Answer& answer) {
+  for (cmsghdr* part = CMSG_FIRSTHDR(&header); part != nullptr; part = CMSG_NXTHDR(&header, part)) {
+    if (part->cmsg_level != SOL_SOCKET || part->cmsg_type != SCM_RIGHTS) continue;
+    const std::size_t count = (part->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+    for (std::size_t i = 0; i < count; ++i) {
+      int fd;
+      std::memcpy(&fd, CMSG_DATA(part) + i * sizeof fd, sizeof fd);
+      switch (answer.descriptors++) {
+        case 0:
+          answer.structure.take(fd);
+          break;
+        case 1:
+          answer.hints.take(fd);
+          break;
+        default:
+          syscall(SYS_close, fd);
+      }
+    }
+  }
+}
+
+// Waits for it at most kAttachTimeoutMs.
+void receive_answer(const Descriptor& socket, Answer& answer) {
+  constexpr std::size_t kMostDescriptors = 253;  // SCM_MAX_FD, unix(7)
   const timespec timeout{0, kAttachTimeoutMs * 1'000'000L};
   pollfd ready{socket.get(), POLLIN, 0};
-  if (syscall(SYS_ppoll, &ready, 1, &timeout, nullptr, 0) != 1) return -1;
-  iovec part{&message, sizeof message};
-  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
+  if (syscall(SYS_ppoll, &ready, 1, &timeout, nullptr, 0) != 1) return;
+  iovec part{&answer.message, sizeof answer.message};
+  alignas(cmsghdr) char control[CMSG_SPACE(kMostDescriptors * sizeof(int))];
   msghdr header{};
   header.msg_iov = &part;
   header.msg_iovlen = 1;
   header.msg_control = control;
   header.msg_controllen = sizeof control;
-  const long got = syscall(SYS_recvmsg, socket.get(), &header, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
-  complete = got == static_cast<long>(sizeof message);
-  const cmsghdr* rights = CMSG_FIRSTHDR(&header);
-  if (got < 0 || rights == nullptr || rights->cmsg_type != SCM_RIGHTS ||
-      rights->cmsg_len != CMSG_LEN(sizeof(int))) {
-    return -1;
-  }
-  int fd;
-  std::memcpy(&fd, CMSG_DATA(rights), sizeof fd);
-  return fd;
-}
-
-// A segment that somebody could truncate would kill us with SIGBUS: the seal must be there.
-bool is_sealed(int fd, std::uint64_t size) {
-  struct stat info;
-  const long seals = syscall(SYS_fcntl, fd, F_GET_SEALS);
-  return size >= sizeof(SegmentHeader) && seals >= 0 && (seals & F_SEAL_SHRINK) != 0 &&
-         fstat(fd, &info) == 0 && static_cast<std::uint64_t>(info.st_size) >= size &&
-         size <= SIZE_MAX / 2;
+  answer.bytes = syscall(SYS_recvmsg, socket.get(), &header, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
+  if (answer.bytes < 0) return;
+  answer.descriptors_lost = (header.msg_flags & MSG_CTRUNC) != 0;
+  take_descriptors(header, answer);
 }
 
 FallbackReason reason_for(SegmentCheck check) {
@@ -124,60 +169,59 @@ FallbackReason reason_for(SegmentCheck check) {
   }
 }
 
-Place* place_for(std::size_t size) {
+Place* place_for(std::size_t structure_size, std::size_t hints_size) {
   for (std::size_t i = 0; i < places_used; ++i) {
-    if (places[i].size == size) return &places[i];
-  }
-  if (places_used == kPlaces) return nullptr;
-  Place& place = places[places_used];
-  place.base = nullptr;
-  place.size = size;
-  return &place;
-}
-
-// Checks the segment at a provisional address, then moves it to its place. A place in use is
-// replaced in one step (mremap), so that a thread in the middle of a call finds valid memory at
-// every instant.
-bool install(int fd, std::size_t size, const NetworkNamespace& here, FallbackReason& why) {
-  void* memory = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-  if (memory == MAP_FAILED) {
-    why = FallbackReason::k_attach_failed;
-    return false;
-  }
-  SegmentView view;
-  SegmentCheck check = SegmentView::open(memory, size, view);
-  if (check == SegmentCheck::ok && !view.network_namespace().same_as(here)) {
-    check = SegmentCheck::other_namespace;
-  }
-  if (check != SegmentCheck::ok) {
-    munmap(memory, size);
-    why = reason_for(check);
-    return false;
-  }
-  Place* place = place_for(size);
-  if (place == nullptr) {
-    munmap(memory, size);
-    why = FallbackReason::k_attach_failed;
-    return false;
-  }
-  if (place->base == nullptr) {
-    place->base = memory;
-    place->view = view;
-    ++places_used;
-  } else {
-    // Sizes being equal, equal geometry is the rule; anything else would make old views lie.
-    if (!view.same_geometry(place->view) ||
-        mremap(memory, size, size, MREMAP_MAYMOVE | MREMAP_FIXED, place->base) == MAP_FAILED) {
-      munmap(memory, size);
-      why = FallbackReason::k_attach_failed;
-      return false;
+    if (places[i].structure.size == structure_size && places[i].hints.size == hints_size) {
+      return &places[i];
     }
   }
+  return places_used < kPlaces ? &places[places_used] : nullptr;
+}
+
+// Puts both into their place, over what stands there.
+bool settle(Mapping& structure, Mapping& hints, const SegmentView& view) {
+  Place* place = place_for(structure.size, hints.size);
+  if (place == nullptr) return false;
+  if (place->structure.base == nullptr) {
+    *place = {structure, hints, view};
+    ++places_used;
+    structure.base = hints.base = nullptr;
+  } else if (!view.same_geometry(place->view) || !structure.move_over(place->structure) ||
+             !hints.move_over(place->hints)) {
+    // Sizes being equal, equal geometry is the rule; anything else would make old views lie.
+    return false;
+  }
+  strategy.store(
+      static_cast<std::uint32_t>(
+          Control::unpack(place->view.header().control.load(std::memory_order_relaxed)).strategy),
+      std::memory_order_relaxed);
   last_beat.store(0, std::memory_order_relaxed);
   last_beat_ns.store(now_ns(), std::memory_order_relaxed);
-  epoch.fetch_add(1, std::memory_order_relaxed);
   current.store(&place->view, std::memory_order_release);
   return true;
+}
+
+// Checks the segment at provisional addresses, then moves it to its place.
+bool install(const Answer& answer, const NetworkNamespace& here, FallbackReason& why) {
+  Mapping structure{nullptr, static_cast<std::size_t>(answer.message.structure_size)};
+  Mapping hints{nullptr, static_cast<std::size_t>(answer.message.hints_size)};
+  bool done = false;
+  if (!structure.map(answer.structure.get(), PROT_READ) ||
+      !hints.map(answer.hints.get(), PROT_READ | PROT_WRITE)) {
+    why = FallbackReason::k_attach_failed;
+  } else {
+    SegmentView view;
+    SegmentCheck check =
+        SegmentView::open(structure.base, structure.size, hints.base, hints.size, view);
+    if (check == SegmentCheck::ok && !view.network_namespace().same_as(here)) {
+      check = SegmentCheck::other_namespace;
+    }
+    why = check != SegmentCheck::ok ? reason_for(check) : FallbackReason::k_attach_failed;
+    done = check == SegmentCheck::ok && settle(structure, hints, view);
+  }
+  structure.unmap();
+  hints.unmap();
+  return done;
 }
 
 void count_attachment(const SegmentView& view) {
@@ -202,28 +246,31 @@ bool attach(FallbackReason& why) {
                                             : FallbackReason::k_no_daemon;
     return false;
   }
-  HandoverMessage message{};
-  bool complete = false;
-  const Descriptor segment(receive_segment(socket, message, complete));
-  if (!complete) {
+  Answer answer;
+  receive_answer(socket, answer);
+  const HandoverMessage& message = answer.message;
+  // A daemon of another layout may send another length; the beginning of its message is the same.
+  constexpr long kBeginning = offsetof(HandoverMessage, answer);
+  if (answer.bytes < kBeginning) {
     why = FallbackReason::k_attach_timeout;
-    return false;
-  }
-  if (message.magic != kMagic) {
+  } else if (message.magic != kMagic) {
     why = FallbackReason::k_segment_invalid;
   } else if (message.layout_major != kLayoutMajor) {
     why = FallbackReason::k_layout_mismatch;
+  } else if (answer.bytes != static_cast<long>(sizeof message)) {
+    why = FallbackReason::k_attach_timeout;
   } else if (message.answer == Handover::refused_netns) {
     why = FallbackReason::k_other_netns;
   } else if (message.answer != Handover::granted) {
     why = FallbackReason::k_attach_refused;
-  } else if (!segment) {
-    why = FallbackReason::k_attach_failed;  // granted, but our descriptor table is full
-  } else if (!is_sealed(segment.get(), message.segment_size)) {
+  } else if (answer.descriptors_lost) {
+    why = FallbackReason::k_attach_failed;
+  } else if (answer.descriptors != 2 ||
+             !is_memory_file(answer.structure.get(), message.structure_size) ||
+             !is_memory_file(answer.hints.get(), message.hints_size)) {
     why = FallbackReason::k_segment_invalid;
   } else {
-    return install(segment.get(), static_cast<std::size_t>(message.segment_size),
-                   namespace_of(socket), why);
+    return install(answer, namespace_of(socket), why);
   }
   return false;
 }
@@ -257,8 +304,8 @@ void attach_at_start() {
 
 const SegmentView* mapped_segment() { return current.load(std::memory_order_acquire); }
 
-std::uint16_t attach_epoch() {
-  return static_cast<std::uint16_t>(epoch.load(std::memory_order_relaxed));
+Strategy attached_strategy() {
+  return static_cast<Strategy>(strategy.load(std::memory_order_relaxed));
 }
 
 bool heartbeat_moves(const SegmentView& view, std::uint64_t now) {

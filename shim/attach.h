@@ -26,12 +26,14 @@ const SegmentView* live_segment(std::uint64_t now, FallbackReason& why);
 bool heartbeat_moves(const SegmentView& view, std::uint64_t now);
 
 // The segment whether poold is alive or not (to count in, to release into); null when never
-// attached. A pointer stays usable for good: a new segment of the same size takes the place of the
-// old one in memory, one of another size gets a place of its own.
+// attached. A pointer stays usable for good: a new segment of the same sizes takes the place of the
+// old one in memory, one of other sizes gets a place of its own. Who looks at the moment of the
+// change may see the structure of one and the hints of the other: a lane of the first does not
+// stand in the second (LaneRef), and a port is checked before it is used.
 const SegmentView* mapped_segment();
 
-// Changes with every attachment; ports of an earlier one are not released into a later one.
-std::uint16_t attach_epoch();
+// How ports are pinned: what the daemon had chosen when this process attached.
+Strategy attached_strategy();
 
 // Counts reasons that had no segment to be counted in; they are added to the next one.
 void count_without_segment(FallbackReason why);

@@ -7,7 +7,6 @@
 #include <cstdint>
 
 #include "portpool/endpoint.h"
-#include "portpool/layout.h"
 #include "portpool/trace.h"
 #include "shim/sockets.h"
 

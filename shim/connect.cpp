@@ -18,19 +18,24 @@
 namespace portpool::shim {
 namespace {
 
-// coming: the segment in which a lane was asked for, if the call may wait for it; else null.
-int by_kernel(const Call& call, SocketState& state, const SegmentView* coming) {
+// missed: what the pool said before, in the segment `view`; null for a call that never was the
+// pool's.
+int by_kernel(const Call& call, SocketState& state, const SegmentView* view, const Miss* missed) {
   const int errno_before = errno;
   int result = real().connect(call.fd, call.address, call.length);
-  if (coming != nullptr) {
-    if (errno_of(result) == EADDRNOTAVAIL) {
-      if (connect_when_lane_comes(call, state, *coming, result)) {
+  if (missed != nullptr) {
+    if (errno_of(result) == EADDRNOTAVAIL && attached_strategy() == Strategy::bind) {
+      if (connect_after_kernel(call, state, *view, result)) {
         if (result == 0) errno = errno_before;
         return result;
       }
       errno = EADDRNOTAVAIL;
     }
-    count(coming, FallbackReason::k_no_lane);
+    count(view, missed->why);
+    if (missed->probed.generation != 0 && is_under_way(errno_of(result))) {
+      const ErrnoKeeper keep;
+      relieve(*view, missed->probed);
+    }
   }
   const int error = errno_of(result);
   state.started = is_under_way(error);
@@ -78,10 +83,11 @@ void assign_arm(Call& call, const SegmentView& view) {
 // Fills `state` for a descriptor that did not come from our socket(). False: nothing for us.
 bool learn_socket(int fd, SocketState& state) {
   const SegmentView* view = mapped_segment();
-  if (view == nullptr) return false;
   const ErrnoKeeper keep;
   errno = 0;
-  state = examine_socket(fd, view->network_namespace().cookie);
+  // Also without a segment: a pin of ours may have come with the descriptor.
+  state = examine_socket(fd, view != nullptr ? view->network_namespace().cookie : 0);
+  if (view == nullptr) return false;
   // What is no socket gets its error from the real call; anything else keeps us from looking.
   if (state.kind == SocketKind::unknown && errno != EBADF && errno != ENOTSOCK) {
     count(view, FallbackReason::k_unusual_socket);
@@ -102,7 +108,7 @@ void record_call(const Call& call, const SocketState& state, Route path, int err
     done.cpu_ns = thread_cpu_ns() - call.cpu_start_ns;
   }
   record(view, done);
-  if (view != nullptr && is_traced(view->header())) trace_call(*view, call, state, done);
+  if (view != nullptr && is_traced(*view)) trace_call(*view, call, state, done);
 }
 
 void end_attempt(int fd, int family, SocketState& state) {
@@ -138,7 +144,8 @@ int connect_call(int fd, const sockaddr* address, socklen_t length) {
   FallbackReason why = FallbackReason::k_other_netns;
   const SegmentView* view = state.foreign ? nullptr : live_segment(call.start_ns, why);
   if (view != nullptr) assign_arm(call, *view);
-  const SegmentView* coming = nullptr;
+  Miss miss;
+  const Miss* missed = nullptr;
   const SegmentView* watched = nullptr;
   const int errno_before = errno;
   if (state.own_port) {
@@ -149,21 +156,17 @@ int connect_call(int fd, const sockaddr* address, socklen_t length) {
     call.why = trace_why(why);
   } else if (call.arm == Route::pool) {
     int result = -1;
-    if (connect_by_pool(call, state, *view, result, why)) {
+    if (connect_by_pool(call, state, *view, Sharing::where_crowded, result, miss)) {
       if (result == 0) errno = errno_before;
       return result;
     }
-    if (why == FallbackReason::k_no_lane && strategy_in_force(*view) == Strategy::bind) {
-      coming = view;
-    } else {
-      count(view, why);
-    }
-    call.why = trace_why(why);
+    missed = &miss;
+    call.why = trace_why(miss.why);
   } else {
     watched = view;
   }
   errno = errno_before;
-  const int result = by_kernel(call, state, coming);
+  const int result = by_kernel(call, state, view, missed);
   if (watched != nullptr) {
     const ErrnoKeeper keep;
     keep_lane(call, state, *watched);

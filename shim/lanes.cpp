@@ -6,7 +6,7 @@
 
 #include <climits>
 
-#include "portpool/port_map.h"
+#include "portpool/lane.h"
 #include "shim/attach.h"
 #include "shim/process.h"
 #include "shim/record.h"
@@ -16,10 +16,10 @@ namespace {
 
 constexpr std::uint32_t kSlotsPerKey = 2;
 
-void ring_doorbell(SegmentHeader& header) {
+void ring_doorbell(HintsHeader& hints) {
   const ErrnoKeeper keep;
-  header.doorbell.fetch_add(1, std::memory_order_release);
-  syscall(SYS_futex, &header.doorbell, FUTEX_WAKE, INT_MAX, nullptr, nullptr, 0);
+  hints.doorbell.fetch_add(1, std::memory_order_release);
+  syscall(SYS_futex, &hints.doorbell, FUTEX_WAKE, INT_MAX, nullptr, nullptr, 0);
 }
 
 }  // namespace
@@ -41,24 +41,26 @@ void request_lane(const SegmentView& view, const LaneKey& key) {
     store_key(slot.key, key);
     slot.state.store(static_cast<std::uint32_t>(RequestState::ready), std::memory_order_release);
     count(&view, Counter::k_lane_requests);
-    ring_doorbell(view.header());
+    ring_doorbell(view.hints());
     return;
   }
 }
 
-void ask_attention(const SegmentView& view, Lane& lane) {
+void ask_attention(const SegmentView& view, LaneRef ref) {
+  LaneHints& lane = view.lane_hints(ref.index);
   if (lane.attention.load(std::memory_order_relaxed) != 0 ||
       lane.attention.exchange(1, std::memory_order_acq_rel) != 0) {
     return;
   }
-  ring_doorbell(view.header());
+  ring_doorbell(view.hints());
 }
 
-void give_back(const SegmentView& view, std::uint16_t lane_index, std::uint16_t port, Release how) {
-  Lane& lane = view.lane(lane_index);
+void give_back(const SegmentView& view, LaneRef ref, std::uint16_t port, Release how) {
+  if (!in_service(view, ref)) return;
+  const LaneInfo& info = view.lane_info(ref.index);
   // The range may have changed since the port was claimed.
-  const std::uint32_t range = lane.ports.load(std::memory_order_relaxed);
-  if (port < (range & 0xFFFF) || port > range >> 16) return;
+  if (!PortRange::unpack(info.ports.load(std::memory_order_relaxed)).contains(port)) return;
+  LaneHints& lane = view.lane_hints(ref.index);
   switch (how) {
     case Release::free:
       release(lane, port);
@@ -66,7 +68,7 @@ void give_back(const SegmentView& view, std::uint16_t lane_index, std::uint16_t 
       break;
     case Release::quarantine:
       put_port(port_map(lane, PortMapId::quarantine), port);
-      if (lane.low.load(std::memory_order_relaxed) != 0) ask_attention(view, lane);
+      if (info.low.load(std::memory_order_relaxed) != 0) ask_attention(view, ref);
       count(&view, Counter::k_released_quarantine);
       break;
     case Release::rejected:
@@ -79,8 +81,8 @@ void give_back(const SegmentView& view, std::uint16_t lane_index, std::uint16_t 
 
 void give_back(const SocketState& state, Release how) {
   const SegmentView* view = mapped_segment();
-  if (!state.pinned || view == nullptr || state.epoch != attach_epoch()) return;
-  give_back(*view, state.lane, state.port, how);
+  if (!state.pinned || view == nullptr) return;
+  give_back(*view, state.lane_ref(), state.port, how);
 }
 
 }  // namespace portpool::shim

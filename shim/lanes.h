@@ -13,7 +13,7 @@ namespace portpool::shim {
 void request_lane(const SegmentView& view, const LaneKey& key);
 
 // Asks poold to look at a lane that is running low, at most once until it has done so.
-void ask_attention(const SegmentView& view, Lane& lane);
+void ask_attention(const SegmentView& view, LaneRef lane);
 
 // Where a port goes that a socket held.
 enum class Release {
@@ -22,9 +22,10 @@ enum class Release {
   rejected,    // the kernel refused it though the lane thought it free
 };
 
-void give_back(const SegmentView& view, std::uint16_t lane, std::uint16_t port, Release how);
+// Does nothing when the lane is not in service any more: its ports are then no business of ours.
+void give_back(const SegmentView& view, LaneRef lane, std::uint16_t port, Release how);
 
-// The same for the port that `state` holds, if any, into the segment it came from.
+// The same for the port that `state` holds, if any.
 void give_back(const SocketState& state, Release how);
 
 }  // namespace portpool::shim

@@ -25,6 +25,20 @@ bool read_value(const void* raw, socklen_t length, Value& value) {
   return true;
 }
 
+// Options that let the kernel take another route than for everybody.
+bool chooses_route(int level, int name) {
+  switch (level) {
+    case SOL_SOCKET:
+      return name == SO_MARK || name == SO_BINDTOIFINDEX;
+    case IPPROTO_IP:
+      return name == IP_UNICAST_IF;
+    case IPPROTO_IPV6:
+      return name == IPV6_UNICAST_IF || name == IPV6_ADDR_PREFERENCES;
+    default:
+      return false;
+  }
+}
+
 // A program's own choice of option, as far as it changes what we may do with the socket.
 bool learn_option(SocketState& state, int level, int name, const void* value, socklen_t length) {
   int number = 0;
@@ -34,7 +48,18 @@ bool learn_option(SocketState& state, int level, int name, const void* value, so
     state.reset_on_close = wait.l_onoff != 0 && wait.l_linger == 0;
     return true;
   }
+  if (level == SOL_SOCKET && name == SO_BINDTODEVICE) {
+    const auto* device = static_cast<const char*>(value);
+    if (device == nullptr || length == 0 || *device == '\0') return false;
+    state.own_route = true;
+    return true;
+  }
   if (!read_value(value, length, number)) return false;
+  if (chooses_route(level, name)) {
+    // Taken back, the socket still counts as the program's own affair.
+    state.own_route |= number != 0;
+    return true;
+  }
   if (level == SOL_SOCKET && name == SO_REUSEADDR) {
     state.own_reuse = number != 0;
     return true;
@@ -82,7 +107,8 @@ int socket_call(int domain, int type, int protocol) {
 
 int setsockopt_call(int fd, int level, int name, const void* value, socklen_t length) {
   const int result = real().setsockopt(fd, level, name, value, length);
-  if (result != 0 || !is_active() || (level != SOL_SOCKET && level != IPPROTO_IP)) return result;
+  if (result != 0 || !is_active()) return result;
+  if (level != SOL_SOCKET && level != IPPROTO_IP && level != IPPROTO_IPV6) return result;
   SocketState state = socket_state(fd);
   if (state.kind == SocketKind::tcp && learn_option(state, level, name, value, length)) {
     set_socket_state(fd, state);

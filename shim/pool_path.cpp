@@ -3,7 +3,7 @@
 #include <ctime>
 
 #include "portpool/endpoint.h"
-#include "portpool/port_map.h"
+#include "portpool/lane.h"
 #include "shim/attach.h"
 #include "shim/lanes.h"
 #include "shim/process.h"
@@ -25,52 +25,58 @@ constexpr int kLaneTurns = 20;
 constexpr long kLaneTurnNs = 1'000'000;
 // Under fail-fast, how often the kernel is asked all the same whether nothing is free.
 constexpr std::uint64_t kProbePauseNs = 10'000'000;
-// A time to come that is further away than this was not set by this boot's clock.
-constexpr std::uint64_t kSaneProbeNs = 1'000'000'000;
+// What fails later than this after the call began has been on the wire: the next source would cost
+// as much again.
+constexpr std::uint64_t kAtOnceNs = 50'000'000;
 
-enum class Outcome { finished, rejected, unsupported };
+enum class Outcome {
+  finished,
+  next_port,  // the kernel does not give this one
+  next_lane,  // this lane not
+  no_lane,    // none of them
+};
 
-void mark_used(const SegmentView& view, Lane& lane) {
+void mark_used(const SegmentView& view, LaneHints& lane) {
   const std::uint64_t beat = view.header().heartbeat.load(std::memory_order_relaxed);
   if (lane.last_used_beat.load(std::memory_order_relaxed) != beat) {
     lane.last_used_beat.store(beat, std::memory_order_relaxed);
   }
 }
 
+bool own_address(int fd, Endpoint& local) {
+  sockaddr_storage own{};
+  socklen_t length = sizeof own;
+  return real().getsockname(fd, reinterpret_cast<sockaddr*>(&own), &length) == 0 &&
+         endpoint_from_sockaddr(reinterpret_cast<sockaddr*>(&own), length, local);
+}
+
 class PoolCall {
  public:
-  PoolCall(const Call& call, SocketState& state, const SegmentView& view, const LaneChoice& choice,
-           Strategy strategy)
+  PoolCall(const Call& call, SocketState& state, const SegmentView& view, const LaneKey& question,
+           const LaneChoice& choice, Sharing sharing)
       : call_(call),
         state_(state),
         view_(view),
+        question_(question),
         choice_(choice),
-        strategy_(strategy),
-        pinning_(pin_strategy(strategy)),
-        random_(random_at(call.start_ns)) {}
+        sharing_(sharing),
+        strategy_(attached_strategy()),
+        pinning_(pin_strategy(strategy_)),
+        random_(random_at(call.start_ns)),
+        reuse_is_set_(state.own_reuse) {}
 
-  bool run(int& result, FallbackReason& why) {
-    why = FallbackReason::k_lane_full;
+  bool run(int& result, Miss& miss) {
     const std::uint32_t first = (choice_.flags & EntryFlags::balance) != 0
                                     ? static_cast<std::uint32_t>(random_ >> 40) % choice_.count
                                     : 0;
-    for (std::uint32_t i = 0; i < choice_.count; ++i) {
-      switch (try_lane(choice_.lanes[(first + i) % choice_.count], result)) {
-        case Outcome::finished:
-          return true;
-        case Outcome::rejected:
-          break;
-        case Outcome::unsupported:
-          why = FallbackReason::k_pin_failed;
-          i = choice_.count;
-          break;
-      }
-      if (attempts_ == kMaxAttempts) break;
+    for (std::uint32_t i = 0; i < choice_.count && attempts_ < kMaxAttempts; ++i) {
+      const Outcome outcome = try_lane(choice_.lanes[(first + i) % choice_.count], result);
+      if (outcome == Outcome::finished) return true;
+      if (outcome == Outcome::no_lane) break;
     }
-    if (why == FallbackReason::k_lane_full && attempts_ > 0) why = FallbackReason::k_rejected;
-    if (why == FallbackReason::k_lane_full && fails_fast()) {
+    miss.why = why();
+    if (miss.why == FallbackReason::k_lane_full && fails_fast(miss)) {
       result = -1;
-      errno = EADDRNOTAVAIL;
       count(&view_, Counter::k_failed_fast);
       Call failed = call_;
       failed.why = TraceWhy::failed_fast;
@@ -84,145 +90,218 @@ class PoolCall {
   }
 
  private:
-  // `rejected`: the lane gave nothing, the next one may.
-  Outcome try_lane(std::uint16_t index, int& result) {
-    Lane& lane = view_.lane(index);
-    mark_used(view_, lane);
+  bool names_sources() const {
+    return (choice_.flags & EntryFlags::bind_source) != 0 && !state_.has_source;
+  }
+
+  FallbackReason why() const {
+    if (unsupported_) return FallbackReason::k_pin_failed;
+    if (attempts_ > 0) return FallbackReason::k_rejected;
+    if (found_empty_) return FallbackReason::k_lane_full;
+    return source_failed_ ? FallbackReason::k_source_failed : FallbackReason::k_no_lane;
+  }
+
+  Outcome try_lane(LaneRef ref, int& result) {
+    LaneIdentity lane;
+    if (!read_lane(view_, ref, lane)) return Outcome::next_lane;
+    // What the program bound comes before what the pool names, and both before the kernel's choice.
+    source_ = names_sources() ? lane.key.source : question_.source;
+    const LaneInfo& info = view_.lane_info(ref.index);
+    // A socket with a route of its own may meet, on a shared port, what its lane knows nothing of.
+    const bool crowded = !state_.own_route && info.crowded.load(std::memory_order_relaxed) != 0;
+    may_share_ = sharing_ == Sharing::allowed || crowded;
+    LaneHints& hints = view_.lane_hints(ref.index);
+    mark_used(view_, hints);
     while (attempts_ < kMaxAttempts) {
-      const int port = claim(lane, random_);
-      if (port < 0 || lane.low.load(std::memory_order_relaxed) != 0 || free_is_empty(lane)) {
-        ask_attention(view_, lane);
+      Port port;
+      const Claim claimed = claim_port(view_, ref, random_, port);
+      if (claimed == Claim::gone) return Outcome::next_lane;
+      const bool running_low = claimed == Claim::empty || free_is_empty(hints) ||
+                               info.low.load(std::memory_order_relaxed) != 0;
+      if (running_low) ask_attention(view_, ref);
+      if (claimed == Claim::empty) {
+        hints.exhausted.fetch_add(1, std::memory_order_relaxed);
+        found_empty_ = true;
+        return Outcome::next_lane;
       }
-      if (port < 0) {
-        lane.exhausted.fetch_add(1, std::memory_order_relaxed);
-        return Outcome::rejected;
+      if (claimed == Claim::port) {
+        const Outcome outcome = try_port(ref, port, result);
+        if (outcome != Outcome::next_port) return outcome;
       }
-      state_.lane = index;
-      state_.port = static_cast<std::uint16_t>(port);
-      state_.epoch = attach_epoch();
-      const Outcome outcome = try_port(lane, result);
-      if (outcome != Outcome::rejected) return outcome;
       // Twice in one call is no accident: others use ports that the lane holds to be free.
       if (++attempts_ >= (strategy_ == Strategy::bind ? kLoneBinds : 0) + 2) {
-        ask_attention(view_, lane);
+        ask_attention(view_, ref);
       }
       random_ = detail::next_random(random_);
     }
-    return Outcome::rejected;
+    return Outcome::next_lane;
   }
 
-  PinResult pin(const Lane& lane) {
-    PinTarget target{call_.fd, call_.family(), {}, state_.port};
+  PinResult pin(Port port, bool shared) {
     if (strategy_ == Strategy::bind) {
-      target.source = bound_source_ = load_key(lane.key).source;
-      target.shared = attempts_ >= kLoneBinds;
-      target.reuse_is_set = attempts_ > kLoneBinds || (attempts_ == 0 && state_.own_reuse);
-    } else if ((choice_.flags & EntryFlags::bind_source) != 0 && !state_.has_source &&
-               !bind_to_source(load_key(lane.key).source)) {
-      return PinResult::unsupported;
+      const PinTarget target{call_.fd, call_.family(), port, source_, shared, reuse_is_set_};
+      bound_ = true;
+      reuse_is_set_ = shared;
+      return pinning_.pin(target);
     }
-    return pinning_.pin(target);
+    if (names_sources() && !bind_to_source()) return PinResult::no_source;
+    return pinning_.pin({call_.fd, call_.family(), port, {}});
   }
 
-  bool bind_to_source(const Address& source) {
-    if (state_.pool_source && source == bound_source_) return true;
-    if (!bind_source(call_.fd, call_.family(), source)) return false;
+  bool bind_to_source() {
+    if (state_.pool_source && source_ == bound_source_) return true;
+    const bool bound = bind_source(call_.fd, call_.family(), source_);
+    // Also after a failure: the kernel may have noted that the address is the program's.
     state_.pool_source = true;
-    bound_source_ = source;
-    return true;
+    bound_source_ = bound ? source_ : Address{};
+    return bound;
   }
 
   // One claimed port. On `finished` the call's result is in `result` and errno.
-  Outcome try_port(const Lane& lane, int& result) {
-    const PinResult pinned = pin(lane);
+  Outcome try_port(LaneRef ref, Port port, int& result) {
+    const bool shared = may_share_ && attempts_ >= kLoneBinds;
+    const PinResult pinned = pin(port, shared);
     if (pinned != PinResult::done) {
-      const bool taken = pinned == PinResult::taken;
       // A port that only cannot be had alone is as free as before.
-      const bool rejected = taken && attempts_ >= kLoneBinds;
-      give_back(view_, state_.lane, state_.port, rejected ? Release::rejected : Release::free);
-      return taken ? Outcome::rejected : Outcome::unsupported;
+      const bool rejected = pinned == PinResult::taken && shared;
+      give_back(view_, ref, port.number(), rejected ? Release::rejected : Release::free);
+      if (pinned == PinResult::taken) return Outcome::next_port;
+      if (pinned == PinResult::no_source) return without_source();
+      unsupported_ = true;
+      return Outcome::no_lane;
     }
     range_set_ = true;
-    state_.pinned = true;
-    state_.started = true;
-    state_.stuck = strategy_ == Strategy::bind;
+    hold(ref, port);
     // Before the call: a thread cancelled in it leaves the port to close().
     set_socket_state(call_.fd, state_);
     result = real().connect(call_.fd, call_.address, call_.length);
     const int error = errno_of(result);
-    if (error == EADDRNOTAVAIL && !state_.stuck) {
-      give_back(view_, state_.lane, state_.port, Release::rejected);
-      state_.pinned = false;
-      state_.started = false;
-      return Outcome::rejected;
+    if (!state_.stuck) {
+      if (error == EADDRNOTAVAIL) return let_go(Release::rejected, Outcome::next_port);
+      if (names_sources() && is_source_error(error)) {
+        return let_go(Release::free, without_source());
+      }
     }
+    finish(error);
+    return Outcome::finished;
+  }
+
+  void hold(LaneRef ref, Port port) {
+    state_.lane = ref.pack();
+    state_.port = port.number();
+    state_.pinned = true;
+    state_.started = true;
+    state_.stuck = strategy_ == Strategy::bind;
+  }
+
+  Outcome let_go(Release how, Outcome outcome) {
+    give_back(state_, how);
+    state_.pinned = false;
+    state_.started = false;
+    return outcome;
+  }
+
+  Outcome without_source() {
+    source_failed_ = true;
+    return now_ns() - call_.start_ns > kAtOnceNs ? Outcome::no_lane : Outcome::next_lane;
+  }
+
+  // The call has its result, of which the program is told.
+  void finish(int error) {
     record_call(call_, state_, Route::pool, error);
     if (error == EADDRNOTAVAIL) {
       // Bound for good to a port that is in use toward this destination: only the program can start
       // anew.
-      give_back(view_, state_.lane, state_.port, Release::rejected);
+      give_back(state_, Release::rejected);
       state_.pinned = false;
     }
     if (error == EISCONN || error == EALREADY) {
       // Connected behind our back: the port that it has is not ours.
-      give_back(view_, state_.lane, state_.port, Release::free);
+      give_back(state_, Release::free);
       state_.pinned = false;
       state_.stuck = false;
       set_socket_state(call_.fd, state_);
     } else if (!is_under_way(error)) {
       end_attempt(call_.fd, call_.family(), state_);
+    } else if (state_.own_route && !left_from_lane()) {
+      // By its own route it has another source: toward that one the port is another lane's affair.
+      give_back(state_, Release::free);
+      state_.pinned = false;
+      set_socket_state(call_.fd, state_);
     }
-    return Outcome::finished;
   }
 
-  // Nothing is free, by fresh kernel truth, in every lane; and it is not this call's turn to ask
-  // the kernel whether that is still so.
-  bool fails_fast() {
+  bool left_from_lane() const {
+    const ErrnoKeeper keep;
+    LaneIdentity lane;
+    Endpoint local;
+    return read_lane(view_, state_.lane_ref(), lane) && own_address(call_.fd, local) &&
+           local.address == lane.key.source;
+  }
+
+  // Nothing is free, by the kernel's own table, in every lane; and it is not this call's turn to
+  // ask the kernel whether that is still so.
+  bool fails_fast(Miss& miss) {
     if ((choice_.flags & EntryFlags::fail_fast) == 0) return false;
     for (std::uint32_t i = 0; i < choice_.count; ++i) {
-      if (view_.lane(choice_.lanes[i]).full.load(std::memory_order_relaxed) == 0) return false;
+      const LaneRef ref = choice_.lanes[i];
+      const std::uint32_t full = view_.lane_info(ref.index).full.load(std::memory_order_relaxed);
+      const LaneHints& hints = view_.lane_hints(ref.index);
+      if (!in_service(view_, ref) || full == 0 ||
+          hints.relieved.load(std::memory_order_relaxed) == full) {
+        return false;
+      }
     }
-    Lane& lane = view_.lane(choice_.lanes[0]);
+    LaneHints& lane = view_.lane_hints(choice_.lanes[0].index);
     std::uint64_t due = lane.next_probe_ns.load(std::memory_order_relaxed);
-    const bool is_due = call_.start_ns >= due || due > call_.start_ns + kSaneProbeNs;
-    return !(is_due && lane.next_probe_ns.compare_exchange_strong(
-                           due, call_.start_ns + kProbePauseNs, std::memory_order_relaxed));
+    // A time further away than a pause was not set by a call like this one.
+    const bool is_due = call_.start_ns >= due || due > call_.start_ns + 2 * kProbePauseNs;
+    if (is_due && lane.next_probe_ns.compare_exchange_strong(due, call_.start_ns + kProbePauseNs,
+                                                             std::memory_order_relaxed)) {
+      miss.probed = choice_.lanes[0];
+      return false;
+    }
+    return true;
   }
 
   // Leaves port and address to the kernel again.
   void undo() {
     if (range_set_) pinning_.unpin(call_.fd);
-    if (strategy_ == Strategy::bind && attempts_ > 0) {
+    if (bound_) {
       restore_after_bind(call_.fd, call_.family(), state_.own_reuse,
-                         state_.has_source ? &bound_source_ : nullptr);
+                         state_.has_source ? &question_.source : nullptr);
     }
     if (state_.pool_source) unbind_source(call_.fd, call_.family());
-    if (range_set_ || attempts_ > 0) set_socket_state(call_.fd, state_);
+    set_socket_state(call_.fd, state_);
   }
 
   const Call& call_;
   SocketState& state_;
   const SegmentView& view_;
+  const LaneKey& question_;
   const LaneChoice& choice_;
-  Strategy strategy_;
+  const Sharing sharing_;
+  const Strategy strategy_;
   const PinStrategy& pinning_;
   std::uint64_t random_;
-  Address bound_source_{};
+  Address source_{};        // to bind; unspecified: none
+  Address bound_source_{};  // bound already, without a port
   int attempts_ = 0;
+  bool may_share_ = false;
+  bool reuse_is_set_;
+  bool bound_ = false;  // bind() was tried, with a port
   bool range_set_ = false;
+  bool found_empty_ = false;
+  bool source_failed_ = false;
+  bool unsupported_ = false;
 };
 
 // The question to the directory: which lanes may this call use?
 bool lane_key(const Call& call, const SocketState& state, LaneKey& key) {
   key = {{}, call.destination.address, call.destination.port};
   if (state.has_source) {
-    sockaddr_storage bound{};
-    socklen_t length = sizeof bound;
     Endpoint local;
-    if (real().getsockname(call.fd, reinterpret_cast<sockaddr*>(&bound), &length) != 0 ||
-        !endpoint_from_sockaddr(reinterpret_cast<sockaddr*>(&bound), length, local)) {
-      return false;
-    }
+    if (!own_address(call.fd, local)) return false;
     key.source = local.address;
   }
   // To an unspecified address means to this host (tcp_v4_connect, tcp_v6_connect); from a bound
@@ -235,21 +314,24 @@ bool lane_key(const Call& call, const SocketState& state, LaneKey& key) {
 
 }  // namespace
 
-bool connect_by_pool(const Call& call, SocketState& state, const SegmentView& view, int& result,
-                     FallbackReason& why) {
+bool connect_by_pool(const Call& call, SocketState& state, const SegmentView& view, Sharing sharing,
+                     int& result, Miss& miss) {
   LaneKey key;
   LaneChoice choice;
   if (state.own_range) {
-    why = FallbackReason::k_own_port_range;
+    miss.why = FallbackReason::k_own_port_range;
   } else if (!lane_key(call, state, key)) {
-    why = FallbackReason::k_unusual_address;
+    miss.why = FallbackReason::k_unusual_address;
   } else if (!find_lanes(view, key, choice)) {
     request_lane(view, key);
-    why = FallbackReason::k_no_lane;
+    miss.why = FallbackReason::k_no_lane;
   } else if (choice.count == 0) {
-    why = FallbackReason::k_lane_refused;
+    miss.why = FallbackReason::k_lane_refused;
+  } else if (state.own_route && !state.has_source &&
+             (choice.flags & EntryFlags::bind_source) != 0) {
+    miss.why = FallbackReason::k_own_route;
   } else {
-    return PoolCall(call, state, view, choice, strategy_in_force(view)).run(result, why);
+    return PoolCall(call, state, view, key, choice, sharing).run(result, miss);
   }
   return false;
 }
@@ -261,20 +343,28 @@ void keep_lane(const Call& call, const SocketState& state, const SegmentView& vi
   if (!find_lanes(view, key, choice)) {
     request_lane(view, key);
   } else if (choice.count > 0) {
-    mark_used(view, view.lane(choice.lanes[0]));
+    mark_used(view, view.lane_hints(choice.lanes[0].index));
   }
 }
 
-bool connect_when_lane_comes(const Call& call, SocketState& state, const SegmentView& view,
-                             int& result) {
-  FallbackReason why = FallbackReason::k_no_lane;
+bool connect_after_kernel(const Call& call, SocketState& state, const SegmentView& view,
+                          int& result) {
   for (int turn = 0; turn < kLaneTurns; ++turn) {
+    Miss miss;
+    if (connect_by_pool(call, state, view, Sharing::allowed, result, miss)) return true;
+    if (miss.why != FallbackReason::k_no_lane) break;
     const timespec pause{0, kLaneTurnNs};
     nanosleep(&pause, nullptr);
-    if (connect_by_pool(call, state, view, result, why)) return true;
-    if (why != FallbackReason::k_no_lane) break;
   }
   return false;
+}
+
+void relieve(const SegmentView& view, LaneRef ref) {
+  if (!in_service(view, ref)) return;
+  LaneHints& hints = view.lane_hints(ref.index);
+  hints.relieved.store(view.lane_info(ref.index).full.load(std::memory_order_relaxed),
+                       std::memory_order_relaxed);
+  ask_attention(view, ref);
 }
 
 int connect_stuck(const Call& call, SocketState& state) {

@@ -6,25 +6,37 @@
 
 namespace portpool::shim {
 
-inline Strategy strategy_in_force(const SegmentView& view) {
-  return Control::unpack(view.header().control.load(std::memory_order_relaxed)).strategy;
-}
+// Why the pool did not finish a call, and what the kernel's answer to it will be good for.
+struct Miss {
+  FallbackReason why = FallbackReason::k_no_lane;
+  // fail-fast: this lane is full, and the call is the one that asks the kernel whether it still is.
+  LaneRef probed;
+};
+
+enum class Sharing {
+  where_crowded,  // bind strategy: a port may be shared where poold says that hardly one is alone
+  allowed,        // the kernel's own choice has failed
+};
 
 // Claims, pins and connects, over as many ports and lanes as it takes. True: the call is finished,
 // its result is in `result` and errno. False: the socket is as before, and the kernel's path has to
-// be taken because of `why`.
-bool connect_by_pool(const Call& call, SocketState& state, const SegmentView& view, int& result,
-                     FallbackReason& why);
+// be taken because of `miss`.
+bool connect_by_pool(const Call& call, SocketState& state, const SegmentView& view, Sharing sharing,
+                     int& result, Miss& miss);
 
 // For a call that is only watched: asks for the lane that it would take a port from, so that
 // `poold status` and the metrics show how full the destination is.
 void keep_lane(const Call& call, const SocketState& state, const SegmentView& view);
 
-// With the bind strategy, after the kernel's own choice failed with EADDRNOTAVAIL for want of a
-// lane: that choice passes over every port that a pool has bound, for whatever destination
-// (__inet_hash_connect), and natively there would be one. Waits for the lane, 20 ms at most.
-bool connect_when_lane_comes(const Call& call, SocketState& state, const SegmentView& view,
-                             int& result);
+// With the bind strategy, after the kernel's own choice failed with EADDRNOTAVAIL: that choice
+// passes over every port that a pool has bound, for whatever destination (__inet_hash_connect), and
+// natively there would be one. Shares a port; without a lane it waits for one, 20 ms at most.
+bool connect_after_kernel(const Call& call, SocketState& state, const SegmentView& view,
+                          int& result);
+
+// The kernel gave a port though the lane is marked full: nobody fails fast on it until poold has
+// looked again.
+void relieve(const SegmentView& view, LaneRef lane);
 
 // The same for a socket that keeps its port from an earlier attempt.
 int connect_stuck(const Call& call, SocketState& state);

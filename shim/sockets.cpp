@@ -1,6 +1,7 @@
 #include "shim/sockets.h"
 
 #include <fcntl.h>
+#include <netinet/tcp.h>
 #include <sys/mman.h>
 
 #include <atomic>
@@ -8,6 +9,7 @@
 #include <cstddef>
 
 #include "portpool/endpoint.h"
+#include "portpool/lane.h"
 #include "portpool/linux.h"
 #include "shim/real.h"
 
@@ -30,6 +32,14 @@ template <class Value>
 bool get_option(int fd, int level, int name, Value& value) {
   socklen_t length = sizeof value;
   return getsockopt(fd, level, name, &value, &length) == 0;
+}
+
+// One port, on a socket that is neither connecting nor connected: nobody but the pool narrows a
+// socket's range so far.
+bool is_left_pin(int fd, std::uint32_t range) {
+  std::uint8_t tcp_state = 0;
+  return range >> 16 == (range & 0xFFFF) && (range & 0xFFFF) >= kLowestPort &&
+         get_option(fd, IPPROTO_TCP, TCP_INFO, tcp_state) && tcp_state == TCP_CLOSE;
 }
 
 }  // namespace
@@ -91,6 +101,16 @@ SocketState examine_socket(int fd, std::uint64_t netns_cookie) {
   std::uint64_t cookie = 0;
   state.foreign = netns_cookie != 0 && get_option(fd, SOL_SOCKET, SO_NETNS_COOKIE, cookie) &&
                   cookie != netns_cookie;
+  std::uint32_t range = 0;
+  bool has_range = get_option(fd, IPPROTO_IP, IP_LOCAL_PORT_RANGE, range) && range != 0;
+  if (has_range && is_left_pin(fd, range)) {
+    constexpr std::uint32_t kNone = 0;
+    real().setsockopt(fd, IPPROTO_IP, IP_LOCAL_PORT_RANGE, &kNone, sizeof kNone);
+    has_range = false;
+    // What getsockname() still tells is the port of that attempt; the socket has none.
+    local.port = 0;
+  }
+  state.own_range = has_range && range != kDeferredMark;
   state.own_port = local.port != 0;
   state.has_source = local.port == 0 && !is_unspecified(local.address);
   linger option{};
@@ -100,9 +120,10 @@ SocketState examine_socket(int fd, std::uint64_t netns_cookie) {
   state.own_reuse = get_option(fd, SOL_SOCKET, SO_REUSEADDR, reuse) && reuse != 0;
   const int flags = real().fcntl(fd, F_GETFL);
   state.nonblocking = flags >= 0 && (flags & O_NONBLOCK) != 0;
-  std::uint32_t range = 0;
-  const bool has_range = get_option(fd, IPPROTO_IP, IP_LOCAL_PORT_RANGE, range) && range != 0;
-  state.own_range = has_range && range != kDeferredMark;
+  int mark = 0;
+  int device = 0;
+  state.own_route = (get_option(fd, SOL_SOCKET, SO_MARK, mark) && mark != 0) ||
+                    (get_option(fd, SOL_SOCKET, SO_BINDTOIFINDEX, device) && device != 0);
   return state;
 }
 

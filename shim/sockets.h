@@ -7,6 +7,8 @@
 
 #include <cstdint>
 
+#include "portpool/structure.h"
+
 namespace portpool::shim {
 
 enum class SocketKind : std::uint16_t { unknown = 0, tcp = 1, other = 2 };
@@ -28,11 +30,14 @@ struct SocketState {
   // Has been bound to an address that the pool chose: the kernel keeps an address from then on
   // (SOCK_BINDADDR_LOCK), until it is unbound.
   bool pool_source : 1 = false;
-  bool own_reuse : 1 = false;    // the program itself set SO_REUSEADDR
-  std::uint16_t unused : 1 = 0;  // no bit of the word is left undetermined
-  std::uint16_t lane = 0;
+  bool own_reuse : 1 = false;  // the program itself set SO_REUSEADDR
+  // The program chose mark or device (SO_MARK, SO_BINDTODEVICE and their like): the kernel's route,
+  // and so the source address, may be another than poold was told.
+  bool own_route : 1 = false;
   std::uint16_t port = 0;
-  std::uint16_t epoch = 0;  // which attachment `lane` belongs to
+  std::uint32_t lane = 0;  // LaneRef::pack()
+
+  LaneRef lane_ref() const { return LaneRef::unpack(lane); }
 };
 static_assert(sizeof(SocketState) == sizeof(std::uint64_t));
 
@@ -51,7 +56,8 @@ void forget_sockets(unsigned first, unsigned last);
 inline constexpr std::uint32_t kDeferredMark = 0xFFFF0001U;
 
 // Learns what it can of a descriptor that did not come from our socket(): some system calls. Kind
-// stays `unknown` when it is no socket. netns_cookie is the segment's; 0: not compared.
+// stays `unknown` when it is no socket. netns_cookie is the segment's; 0: not compared. Takes away
+// a pin of ours that an earlier attempt, through another descriptor of the socket, has left.
 SocketState examine_socket(int fd, std::uint64_t netns_cookie);
 
 }  // namespace portpool::shim

@@ -24,11 +24,15 @@ bool set_range(int fd, std::uint32_t range) {
 }
 
 PinResult pin_by_range(const PinTarget& target) {
-  const std::uint32_t range = std::uint32_t{target.port} << 16 | target.port;
-  return set_range(target.fd, range) ? PinResult::done : PinResult::unsupported;
+  const PortRange range{target.port.number(), target.port.number()};
+  return set_range(target.fd, range.pack()) ? PinResult::done : PinResult::unsupported;
 }
 
 bool unpin_range(int fd) { return set_range(fd, 0); }
+
+Address wildcard(int family) {
+  return family == AF_INET ? address_from_v4({INADDR_ANY}) : Address{};
+}
 
 bool set_reuse(int fd, bool reuse) {
   return set_option(fd, SOL_SOCKET, SO_REUSEADDR, reuse ? 1 : 0);
@@ -38,8 +42,11 @@ PinResult pin_by_bind(const PinTarget& target) {
   if (target.reuse_is_set != target.shared && !set_reuse(target.fd, target.shared)) {
     return PinResult::unsupported;
   }
-  if (!bind_to(target.fd, target.family, {target.source, target.port})) {
-    return errno == EADDRINUSE ? PinResult::taken : PinResult::unsupported;
+  const bool any = is_unspecified(target.source);
+  const Address source = any ? wildcard(target.family) : target.source;
+  if (!bind_to(target.fd, target.family, {source, target.port.number()})) {
+    if (errno == EADDRINUSE) return PinResult::taken;
+    return !any && is_source_error(errno) ? PinResult::no_source : PinResult::unsupported;
   }
   // For the lanes of other destinations, which share the port.
   if (!target.shared) set_reuse(target.fd, true);
@@ -58,6 +65,20 @@ const PinStrategy& pin_strategy(Strategy strategy) {
   return strategy == Strategy::port_range ? kByRange : kByBind;
 }
 
+bool is_source_error(int error) {
+  switch (error) {
+    case EADDRNOTAVAIL:
+    case EINVAL:
+    case ENETUNREACH:
+    case EHOSTUNREACH:
+    case ENODEV:
+    case EACCES:
+      return true;
+    default:
+      return false;
+  }
+}
+
 void restore_after_bind(int fd, int family, bool reuse, const Address* source) {
   set_reuse(fd, reuse);
   if (source != nullptr) bind_source(fd, family, *source);
@@ -68,7 +89,7 @@ bool bind_source(int fd, int family, const Address& source) {
 }
 
 void unbind_source(int fd, int family) {
-  bind_to(fd, family, {family == AF_INET ? address_from_v4({INADDR_ANY}) : Address{}, 0});
+  bind_to(fd, family, {wildcard(family), 0});
   set_option(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 0);
 }
 

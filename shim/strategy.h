@@ -4,24 +4,26 @@
 #include <cstdint>
 
 #include "portpool/endpoint.h"
-#include "portpool/layout.h"
+#include "portpool/lane.h"
 
 namespace portpool::shim {
 
 enum class PinResult {
   done,         // the next connect() uses the port or fails with EADDRNOTAVAIL
   taken,        // somebody has the port; another may be tried
+  no_source,    // the address cannot be used here; another may be
   unsupported,  // this socket or this kernel has no such means
 };
 
 struct PinTarget {
   int fd;
   int family;  // AF_INET or AF_INET6, that of the socket
-  Address source;
-  std::uint16_t port;  // host order
-  // For bind() only. Alone: nobody else may have the port, for whatever destination; every conflict
-  // then shows at the bind, where another port can still be tried. Shared: with sockets that set
-  // SO_REUSEADDR too, whose use for the same destination shows only at the connect().
+  Port port;
+  // The rest is for bind() only.
+  Address source;  // unspecified: the kernel's choice, at the connect()
+  // Alone: nobody else may have the port, for whatever destination; every conflict then shows at
+  // the bind, where another port can still be tried. Shared: with sockets that set SO_REUSEADDR
+  // too, whose use for the same destination shows only at the connect().
   bool shared = false;
   bool reuse_is_set = false;  // SO_REUSEADDR, before the call
 };
@@ -35,6 +37,10 @@ struct PinStrategy {
 
 // By setting IP_LOCAL_PORT_RANGE to one port (Linux 6.3), or by bind() with SO_REUSEADDR.
 const PinStrategy& pin_strategy(Strategy strategy);
+
+// The error, of bind() or connect(), may be due to the source address that was bound: with another
+// one, or with the kernel's choice, there may be none.
+bool is_source_error(int error);
 
 // After binds that failed: the kernel has forgotten an address that the socket was bound to, and
 // SO_REUSEADDR may have changed.

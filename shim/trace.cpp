@@ -7,6 +7,7 @@
 #include <atomic>
 #include <bit>
 
+#include "portpool/lane.h"
 #include "shim/attach.h"
 #include "shim/process.h"
 #include "shim/real.h"
@@ -47,19 +48,18 @@ void identify(TraceRecord& record) {
   identity->pid.store(record.pid, std::memory_order_release);
 }
 
-// The address and port that the call used. A failed attempt of the kernel's has none any more.
-Endpoint source_of(const SegmentView& view, const Call& call, const SocketState& state,
-                   const ConnectRecord& done) {
-  if (done.path == Route::pool && state.pinned && state.epoch == attach_epoch()) {
-    return {load_key(view.lane(state.lane).key).source, state.port};
-  }
+// The address and port that the call used. After a failed attempt the socket has none any more:
+// those of the lane.
+Endpoint source_of(const SegmentView& view, const Call& call, const SocketState& state) {
   Endpoint source;
   sockaddr_storage own{};
   socklen_t length = sizeof own;
   if (real().getsockname(call.fd, reinterpret_cast<sockaddr*>(&own), &length) == 0) {
     endpoint_from_sockaddr(reinterpret_cast<sockaddr*>(&own), length, source);
   }
-  return source;
+  LaneIdentity lane;
+  if (!state.pinned || !read_lane(view, state.lane_ref(), lane)) return source;
+  return {is_unspecified(source.address) ? lane.key.source : source.address, state.port};
 }
 
 }  // namespace
@@ -86,7 +86,7 @@ __attribute__((noinline, cold)) void trace_call(const SegmentView& view, const C
   record.started_ns = clock_ns(CLOCK_REALTIME) - done.ns;
   record.duration_ns = done.ns;
   identify(record);
-  record.source = source_of(view, call, state, done);
+  record.source = source_of(view, call, state);
   record.destination = call.destination;
   record.error = done.error;
   record.arm = done.arm;

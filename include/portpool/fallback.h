@@ -29,7 +29,9 @@ namespace portpool {
   X(pin_failed, "the socket does not accept a pinned port")                                    \
   X(own_port_range, "the program set IP_LOCAL_PORT_RANGE on the socket itself")                \
   X(unusual_address, "a link-local or unspecified destination has no lane")                    \
-  X(unusual_socket, "the socket could not be examined")
+  X(unusual_socket, "the socket could not be examined")                                        \
+  X(source_failed, "no source address of the pool leads to the destination")                   \
+  X(own_route, "the program chose mark or device, so the pool's source addresses do not apply")
 
 enum class FallbackReason : std::uint32_t {
 #define PORTPOOL_X(name, sentence) k_##name,

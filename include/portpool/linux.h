@@ -13,6 +13,18 @@
 #ifndef SO_NETNS_COOKIE
 #define SO_NETNS_COOKIE 71  // Linux 5.14, socket(7): u64
 #endif
+#ifndef SO_BINDTOIFINDEX
+#define SO_BINDTOIFINDEX 62  // Linux 5.0: int, index of the device
+#endif
+#ifndef IP_UNICAST_IF
+#define IP_UNICAST_IF 50  // Linux 3.4
+#endif
+#ifndef IPV6_UNICAST_IF
+#define IPV6_UNICAST_IF 76  // Linux 3.4
+#endif
+#ifndef IPV6_ADDR_PREFERENCES
+#define IPV6_ADDR_PREFERENCES 72  // Linux 2.6.26, RFC 5014
+#endif
 #ifndef IPPROTO_MPTCP
 #define IPPROTO_MPTCP 262  // Linux 5.6
 #endif

@@ -18,7 +18,7 @@
 #include <bit>
 #include <cstdint>
 
-#include "portpool/layout.h"
+#include "portpool/hints.h"
 
 namespace portpool {
 
@@ -29,18 +29,18 @@ struct PortMap {
   std::atomic<std::uint64_t> (&words)[kPortWords];
 };
 
-inline PortMap port_map(Lane& lane, PortMapId id) {
+inline PortMap port_map(LaneHints& lane, PortMapId id) {
   const auto index = static_cast<std::size_t>(id);
   return {lane.top[index], lane.mid[index], lane.words[index]};
 }
 
-inline PortMap free_map(Lane& lane, std::uint32_t position) {
+inline PortMap free_map(LaneHints& lane, std::uint32_t position) {
   return port_map(lane, static_cast<PortMapId>(position % kFreeMaps));
 }
 
 // Ports that are claimed only when none is free. With the port-range strategy: those in TIME_WAIT
 // that the kernel lets a pin take over, oldest first.
-inline PortMap reuse_map(Lane& lane, std::uint32_t age) {
+inline PortMap reuse_map(LaneHints& lane, std::uint32_t age) {
   return port_map(lane, static_cast<PortMapId>(kFreeMaps + age % kReuseMaps));
 }
 
@@ -179,7 +179,7 @@ struct FreeRing {
 
 // Claims a port: the longest free first, then TIME_WAIT that may be taken over, oldest first.
 // -1: nothing to claim. `random` is used as it is and must not be foreseeable from outside.
-inline int claim(Lane& lane, std::uint64_t random) {
+inline int claim(LaneHints& lane, std::uint64_t random) {
   for (std::uint32_t turn = 0; turn <= kFreeMaps; ++turn) {
     std::uint32_t word = lane.ring.load(std::memory_order_relaxed);
     const FreeRing ring = FreeRing::unpack(word);
@@ -214,7 +214,7 @@ inline int claim(Lane& lane, std::uint64_t random) {
 }
 
 // Nothing of the first choice is left.
-inline bool free_is_empty(const Lane& lane) {
+inline bool free_is_empty(const LaneHints& lane) {
   std::uint32_t tops = 0;
   for (std::uint32_t map = 0; map < kFreeMaps; ++map) {
     tops |= lane.top[map].load(std::memory_order_relaxed);
@@ -223,7 +223,7 @@ inline bool free_is_empty(const Lane& lane) {
 }
 
 // Gives a port back as free: it goes behind all ports that are free already.
-inline void release(Lane& lane, std::uint16_t port) {
+inline void release(LaneHints& lane, std::uint16_t port) {
   put_port(free_map(lane, FreeRing::unpack(lane.ring.load(std::memory_order_relaxed)).youngest),
            port);
 }

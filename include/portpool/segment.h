@@ -1,15 +1,17 @@
-// The checked view of a mapped segment.
+// The checked view of the segment: both memory files, mapped.
 //
-// Geometry (offsets and counts) is read once, checked against the size of the mapping, and kept
-// outside the segment; afterwards nothing in the segment can lead an accessor out of bounds.
+// Geometry (offsets and counts) is read once from the structure, checked against the sizes of the
+// mappings, and kept outside both; afterwards nothing in either can lead an accessor out of bounds.
 #pragma once
 
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <type_traits>
 
 #include "portpool/endpoint.h"
-#include "portpool/layout.h"
+#include "portpool/hints.h"
+#include "portpool/structure.h"
 
 namespace portpool {
 
@@ -34,91 +36,117 @@ struct NetworkNamespace {
   }
 };
 
+// Both memory files as a program or a reader sees them. The structure is const throughout: nobody
+// but poold (poold/lanes/segment.h) has a way to write it.
 class SegmentView {
  public:
   SegmentView() = default;
 
-  // Checks the header at `base`, of which `size` bytes are mapped, and on `ok` takes it into `out`.
-  static SegmentCheck open(void* base, std::size_t size, SegmentView& out);
+  // Checks the structure's header and that what it says fits into `structure_size` and `hints_size`
+  // bytes, which are mapped at the two places; on `ok` takes it into `out`.
+  static SegmentCheck open(const void* structure, std::size_t structure_size, void* hints,
+                           std::size_t hints_size, SegmentView& out);
 
-  SegmentHeader& header() const { return *at<SegmentHeader>(0); }
+  const StructureHeader& header() const { return *at<StructureHeader>(structure_, 0); }
+  HintsHeader& hints() const { return *at<HintsHeader>(hints_, 0); }
   NetworkNamespace network_namespace() const {
     return {header().netns_cookie, header().netns_inode};
   }
-  bool same_geometry(const SegmentView& other) const {
-    return directory_ == other.directory_ && requests_ == other.requests_ &&
-           shards_ == other.shards_ && lanes_ == other.lanes_ && pools_ == other.pools_ &&
-           trace_ == other.trace_;
-  }
+  bool same_geometry(const SegmentView& other) const { return sections_ == other.sections_; }
 
-  std::uint32_t directory_size() const { return directory_.count; }
+  std::uint32_t directory_size() const { return sections_.directory.count; }
   // Where the search for a key with this hash begins: the hash's upper half scaled to the size.
   std::uint32_t directory_start(std::uint64_t hash) const {
-    return static_cast<std::uint32_t>((hash >> 32) * directory_.count >> 32);
+    return static_cast<std::uint32_t>((hash >> 32) * sections_.directory.count >> 32);
   }
-  std::uint32_t request_count() const { return requests_.count; }
-  std::uint32_t shard_count() const { return shards_.count; }
-  std::uint32_t lane_count() const { return lanes_.count; }
-  std::uint32_t pool_count() const { return pools_.count; }
-  // 0: the daemon has no trace ring.
-  std::uint32_t trace_count() const { return trace_.count; }
+  std::uint32_t request_count() const { return sections_.requests.count; }
+  std::uint32_t shard_count() const { return sections_.shards.count; }
+  std::uint32_t lane_count() const { return sections_.lane_infos.count; }
+  std::uint32_t pool_count() const { return sections_.pools.count; }
+  std::uint32_t trace_count() const { return sections_.trace.count; }
 
   // Any index is valid: it wraps.
-  DirectoryEntry& directory_entry(std::uint32_t i) const {
-    return element<DirectoryEntry>(directory_, i);
+  const DirectoryEntry& directory_entry(std::uint32_t i) const {
+    return element<DirectoryEntry>(structure_, sections_.directory, i);
   }
-  RequestSlot& request(std::uint32_t i) const { return element<RequestSlot>(requests_, i); }
-  Shard& shard(std::uint32_t i) const { return element<Shard>(shards_, i); }
-  Lane& lane(std::uint32_t i) const { return element<Lane>(lanes_, i); }
-  PoolInfo& pool(std::uint32_t i) const { return element<PoolInfo>(pools_, i); }
-  // Only where trace_count() is not 0.
-  TraceEntry& trace(std::uint32_t i) const { return element<TraceEntry>(trace_, i); }
+  const LaneInfo& lane_info(std::uint32_t i) const {
+    return element<LaneInfo>(structure_, sections_.lane_infos, i);
+  }
+  const PoolInfo& pool(std::uint32_t i) const {
+    return element<PoolInfo>(structure_, sections_.pools, i);
+  }
+  RequestSlot& request(std::uint32_t i) const {
+    return element<RequestSlot>(hints_, sections_.requests, i);
+  }
+  Shard& shard(std::uint32_t i) const { return element<Shard>(hints_, sections_.shards, i); }
+  LaneHints& lane_hints(std::uint32_t i) const {
+    return element<LaneHints>(hints_, sections_.lane_hints, i);
+  }
+  TraceEntry& trace(std::uint32_t i) const {
+    return element<TraceEntry>(hints_, sections_.trace, i);
+  }
 
  private:
-  template <class T>
-  T* at(std::uint64_t offset) const {
-    return reinterpret_cast<T*>(static_cast<unsigned char*>(base_) + offset);
+  struct Sections {
+    Section directory{};
+    Section lane_infos{};
+    Section pools{};
+    Section requests{};
+    Section shards{};
+    Section lane_hints{};
+    Section trace{};
+    friend bool operator==(const Sections&, const Sections&) = default;
+  };
+
+  // A T at `offset`; const where the memory is.
+  template <class T, class Base>
+  using Like = std::conditional_t<std::is_const_v<Base>, const T, T>;
+  template <class T, class Base>
+  static Like<T, Base>* at(Base* base, std::uint64_t offset) {
+    return reinterpret_cast<Like<T, Base>*>(static_cast<Like<unsigned char, Base>*>(base) + offset);
   }
-  template <class T>
-  T& element(const Section& section, std::uint32_t index) const {
+  template <class T, class Base>
+  static Like<T, Base>& element(Base* base, const Section& section, std::uint32_t index) {
     const std::uint32_t i = index < section.count ? index : index % section.count;
-    return *at<T>(section.offset + std::uint64_t{i} * sizeof(T));
+    return *at<T>(base, section.offset + std::uint64_t{i} * sizeof(T));
   }
-  template <class T>
+  template <class T, class Header>
   static bool fits(const Section& section, std::size_t size) {
     return section.stride == sizeof(T) && section.count > 0 && section.offset % alignof(T) == 0 &&
-           section.offset >= sizeof(SegmentHeader) && section.offset <= size &&
+           section.offset >= sizeof(Header) && section.offset <= size &&
            section.count <= (size - section.offset) / sizeof(T);
   }
 
-  void* base_ = nullptr;
-  Section directory_{};
-  Section requests_{};
-  Section shards_{};
-  Section lanes_{};
-  Section pools_{};
-  Section trace_{};
+  const void* structure_ = nullptr;
+  void* hints_ = nullptr;
+  Sections sections_;
 };
 
-inline SegmentCheck SegmentView::open(void* base, std::size_t size, SegmentView& out) {
-  if (base == nullptr || size < sizeof(SegmentHeader)) return SegmentCheck::not_a_segment;
-  const auto& header = *static_cast<const SegmentHeader*>(base);
+inline SegmentCheck SegmentView::open(const void* structure, std::size_t structure_size,
+                                      void* hints, std::size_t hints_size, SegmentView& out) {
+  if (structure == nullptr || structure_size < sizeof(StructureHeader)) {
+    return SegmentCheck::not_a_segment;
+  }
+  const auto& header = *static_cast<const StructureHeader*>(structure);
   const std::uint64_t magic = header.magic.load(std::memory_order_acquire);
   if (magic == 0) return SegmentCheck::being_written;
   if (magic != kMagic) return SegmentCheck::not_a_segment;
   if (header.layout_major != kLayoutMajor) return SegmentCheck::other_layout;
+  if (hints == nullptr || hints_size < sizeof(HintsHeader)) return SegmentCheck::bad_geometry;
   SegmentView view;
-  view.base_ = base;
-  view.directory_ = header.directory;
-  view.requests_ = header.requests;
-  view.shards_ = header.shards;
-  view.lanes_ = header.lanes;
-  view.pools_ = header.pools;
-  view.trace_ = header.trace;
-  if (!fits<DirectoryEntry>(view.directory_, size) || !fits<RequestSlot>(view.requests_, size) ||
-      !fits<Shard>(view.shards_, size) || !fits<Lane>(view.lanes_, size) ||
-      !fits<PoolInfo>(view.pools_, size) ||
-      !(view.trace_ == Section{} || fits<TraceEntry>(view.trace_, size))) {
+  view.structure_ = structure;
+  view.hints_ = hints;
+  view.sections_ = {header.directory, header.lane_infos, header.pools, header.requests,
+                    header.shards,    header.lane_hints, header.trace};
+  const Sections& s = view.sections_;
+  if (!fits<DirectoryEntry, StructureHeader>(s.directory, structure_size) ||
+      !fits<LaneInfo, StructureHeader>(s.lane_infos, structure_size) ||
+      !fits<PoolInfo, StructureHeader>(s.pools, structure_size) ||
+      !fits<RequestSlot, HintsHeader>(s.requests, hints_size) ||
+      !fits<Shard, HintsHeader>(s.shards, hints_size) ||
+      !fits<LaneHints, HintsHeader>(s.lane_hints, hints_size) ||
+      !fits<TraceEntry, HintsHeader>(s.trace, hints_size) ||
+      s.lane_infos.count != s.lane_hints.count || s.lane_infos.count > kMaxLanes) {
     return SegmentCheck::bad_geometry;
   }
   out = view;
@@ -143,18 +171,18 @@ inline LaneKey load_key(const std::atomic<std::uint64_t> (&words)[kKeyWords]) {
 // ---- directory
 // ----------------------------------------------------------------------------------------
 
-// A consistent copy of an entry. Lane indices still have to go through SegmentView::lane().
+// A consistent copy of an entry.
 struct LaneChoice {
   std::uint32_t flags = 0;  // EntryFlags
   std::uint32_t count = 0;  // 0..kLanesPerEntry; 0: no entry for the key
-  std::uint16_t lanes[kLanesPerEntry];
+  LaneRef lanes[kLanesPerEntry];
 };
 
 // Looks up `key`. Never waits: an entry that is being rewritten counts as absent.
 inline bool find_lanes(const SegmentView& view, const LaneKey& key, LaneChoice& out) {
   const std::uint32_t start = view.directory_start(hash_of(key));
   for (std::uint32_t probe = 0; probe < kDirectoryProbes; ++probe) {
-    DirectoryEntry& entry = view.directory_entry(start + probe);
+    const DirectoryEntry& entry = view.directory_entry(start + probe);
     const std::uint32_t before = entry.sequence.load(std::memory_order_acquire);
     if (before == 0) return false;
     if (before % 2 != 0 || load_key(entry.key) != key) continue;
@@ -162,7 +190,7 @@ inline bool find_lanes(const SegmentView& view, const LaneKey& key, LaneChoice& 
     out.flags = entry.flags.load(std::memory_order_relaxed);
     if (out.count > kLanesPerEntry) out.count = kLanesPerEntry;
     for (std::uint32_t i = 0; i < out.count; ++i) {
-      out.lanes[i] = entry.lanes[i].load(std::memory_order_relaxed);
+      out.lanes[i] = LaneRef::unpack(entry.lanes[i].load(std::memory_order_relaxed));
     }
     std::atomic_thread_fence(std::memory_order_acquire);
     if (entry.sequence.load(std::memory_order_relaxed) != before) return false;
@@ -170,22 +198,6 @@ inline bool find_lanes(const SegmentView& view, const LaneKey& key, LaneChoice& 
     return true;
   }
   return false;
-}
-
-// For poold alone: replaces what stands in `entry`.
-inline void write_entry(DirectoryEntry& entry, const LaneKey& key, const LaneChoice& choice) {
-  const std::uint32_t sequence = entry.sequence.load(std::memory_order_relaxed);
-  entry.sequence.store(sequence | 1U, std::memory_order_relaxed);
-  std::atomic_thread_fence(std::memory_order_release);
-  store_key(entry.key, key);
-  entry.flags.store(choice.flags, std::memory_order_relaxed);
-  entry.lane_count.store(choice.count, std::memory_order_relaxed);
-  for (std::uint32_t i = 0; i < choice.count; ++i) {
-    entry.lanes[i].store(choice.lanes[i], std::memory_order_relaxed);
-  }
-  // Even, not 0, and another than before, whatever a client may have scribbled there.
-  const std::uint32_t next = (sequence | 1U) + 1;
-  entry.sequence.store(next == 0 ? 2 : next, std::memory_order_release);
 }
 
 }  // namespace portpool

@@ -24,21 +24,23 @@ namespace portpool {
 inline constexpr std::uint32_t kTraceLeaseBeats = 30;  // 3 s
 
 // True while a tracer listens.
-inline bool is_traced(const SegmentHeader& header) {
-  const std::uint32_t until = header.trace_until.load(std::memory_order_relaxed);
+inline bool is_traced(const SegmentView& view) {
+  const std::uint32_t until = view.hints().trace_until.load(std::memory_order_relaxed);
   if (until == 0) return false;
-  const auto beat = static_cast<std::uint32_t>(header.heartbeat.load(std::memory_order_relaxed));
+  const auto beat =
+      static_cast<std::uint32_t>(view.header().heartbeat.load(std::memory_order_relaxed));
   return until - beat - 1 < kTraceLeaseBeats;
 }
 
 // For tracers: listen for another kTraceLeaseBeats. False: the lease had run out before (or this is
 // the first one), so calls may have gone by without an entry.
-inline bool renew_trace(SegmentHeader& header) {
-  const bool was_on = is_traced(header);
-  const auto beat = static_cast<std::uint32_t>(header.heartbeat.load(std::memory_order_relaxed));
+inline bool renew_trace(const SegmentView& view) {
+  const bool was_on = is_traced(view);
+  const auto beat =
+      static_cast<std::uint32_t>(view.header().heartbeat.load(std::memory_order_relaxed));
   const std::uint32_t until = beat + kTraceLeaseBeats;
   // 0 means off; one beat less does as well.
-  header.trace_until.store(until == 0 ? ~std::uint32_t{0} : until, std::memory_order_relaxed);
+  view.hints().trace_until.store(until == 0 ? ~std::uint32_t{0} : until, std::memory_order_relaxed);
   return was_on;
 }
 
@@ -96,8 +98,7 @@ inline Address load_address(const std::atomic<std::uint64_t> (&words)[2]) {
 
 // Leaves a record. Lock-free, bounded, safe in signal handlers.
 inline void write_trace(const SegmentView& view, const TraceRecord& r) {
-  if (view.trace_count() == 0) return;
-  const std::uint64_t ticket = view.header().trace_head.fetch_add(1, std::memory_order_relaxed);
+  const std::uint64_t ticket = view.hints().trace_head.fetch_add(1, std::memory_order_relaxed);
   TraceEntry& e = view.trace(static_cast<std::uint32_t>(ticket % view.trace_count()));
   const std::uint64_t writing = 2 * ticket + 1;
   std::uint64_t seen = e.sequence.load(std::memory_order_relaxed);
@@ -127,7 +128,6 @@ enum class TraceRead {
 
 // Reads the entry of `ticket`, which must be below trace_head.
 inline TraceRead read_trace(const SegmentView& view, std::uint64_t ticket, TraceRecord& out) {
-  if (view.trace_count() == 0) return TraceRead::lost;
   const TraceEntry& e = view.trace(static_cast<std::uint32_t>(ticket % view.trace_count()));
   const std::uint64_t complete = 2 * ticket + 2;
   const std::uint64_t before = e.sequence.load(std::memory_order_acquire);

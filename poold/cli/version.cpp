@@ -4,7 +4,7 @@
 
 #include "cli/commands.h"
 #include "kernel/features.h"
-#include "portpool/layout.h"
+#include "portpool/hints.h"
 
 namespace portpool {
 namespace {

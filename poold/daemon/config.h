@@ -8,7 +8,7 @@
 
 #include "lanes/rules.h"
 #include "portpool/handover.h"
-#include "portpool/layout.h"
+#include "portpool/hints.h"
 
 namespace portpool {
 

@@ -88,11 +88,11 @@ Daemon::Daemon(EventLoop& loop, const Config& config)
       segment_(make_segment(config, network_namespace_)),
       server_(config.socket, {config.socket_group, network_namespace_}),
       strategy_(choose_strategy(config)),
-      reconciler_(segment_.view(), config.pools, strategy_, [this] { segment_.beat(); }),
+      reconciler_(segment_.writer(), config.pools, strategy_, [this] { segment_.beat(); }),
       arms_(loop, segment_, strategy_),
       comparisons_(loop, arms_),
       clients_(loop, segment_.header().clients),
-      doorbell_(segment_.header().doorbell) {
+      doorbell_(segment_.view().hints().doorbell) {
   apply(segment_, config, arms_);
   const int heartbeat = loop_.add_timer([this] { segment_.beat(); });
   loop_.repeat_timer(heartbeat, std::chrono::milliseconds(kHeartbeatMs));
@@ -170,7 +170,7 @@ bool Daemon::reload(const Config& config) {
 }
 
 void Daemon::accept_clients() {
-  server_.serve(segment_.fd(), segment_.size(), [this](HandoverServer::Visitor& visitor) {
+  server_.serve(segment_, [this](HandoverServer::Visitor& visitor) {
     if (visitor.answer == Handover::granted) {
       if (!is_own_command(visitor.pid)) clients_.attached(visitor.pid);
       if (visitor.may_command) comparisons_.keep(std::move(visitor.connection));

@@ -12,9 +12,11 @@
 #include <cerrno>
 #include <filesystem>
 #include <optional>
+#include <span>
 #include <system_error>
 #include <vector>
 
+#include "base/descriptor_passing.h"
 #include "base/error.h"
 #include "portpool/linux.h"
 
@@ -87,25 +89,6 @@ std::vector<gid_t> groups_of(int connection) {
   }
 }
 
-void send_answer(int connection, const HandoverMessage& message, int segment) {
-  iovec part{const_cast<HandoverMessage*>(&message), sizeof message};
-  alignas(cmsghdr) char control[CMSG_SPACE(sizeof segment)] = {};
-  msghdr header{};
-  header.msg_iov = &part;
-  header.msg_iovlen = 1;
-  if (message.answer == Handover::granted) {
-    header.msg_control = control;
-    header.msg_controllen = sizeof control;
-    cmsghdr* rights = CMSG_FIRSTHDR(&header);
-    rights->cmsg_level = SOL_SOCKET;
-    rights->cmsg_type = SCM_RIGHTS;
-    rights->cmsg_len = CMSG_LEN(sizeof segment);
-    std::copy_n(reinterpret_cast<const char*>(&segment), sizeof segment,
-                reinterpret_cast<char*>(CMSG_DATA(rights)));
-  }
-  sendmsg(connection, &header, MSG_NOSIGNAL | MSG_DONTWAIT);
-}
-
 }  // namespace
 
 HandoverServer::HandoverServer(std::string path, HandoverPolicy policy)
@@ -166,8 +149,8 @@ Handover HandoverServer::judge(int connection, const ucred& peer) const {
                                                                        : Handover::refused_user;
 }
 
-void HandoverServer::serve(int segment, std::uint64_t segment_size,
-                           const std::function<void(Visitor&)>& report) {
+void HandoverServer::serve(const Segment& segment, const std::function<void(Visitor&)>& report) {
+  const int descriptors[] = {segment.structure_fd(), segment.hints_fd()};
   for (;;) {
     Descriptor connection(accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
     if (!connection) return;
@@ -176,8 +159,11 @@ void HandoverServer::serve(int segment, std::uint64_t segment_size,
     if (getsockopt(connection.get(), SOL_SOCKET, SO_PEERCRED, &peer, &length) != 0) continue;
     HandoverMessage message;
     message.answer = judge(connection.get(), peer);
-    message.segment_size = segment_size;
-    send_answer(connection.get(), message, segment);
+    message.structure_size = segment.structure_size();
+    message.hints_size = segment.hints_size();
+    send_with_descriptors(connection.get(), std::as_bytes(std::span(&message, 1)),
+                          message.answer == Handover::granted ? std::span<const int>(descriptors)
+                                                              : std::span<const int>());
     const bool may_command =
         message.answer == Handover::granted && (peer.uid == 0 || peer.uid == geteuid());
     Visitor visitor{peer.pid, peer.uid, message.answer, may_command, std::move(connection)};

@@ -7,6 +7,7 @@
 #include <string>
 
 #include "base/descriptor.h"
+#include "lanes/segment.h"
 #include "portpool/handover.h"
 #include "portpool/segment.h"
 
@@ -37,7 +38,7 @@ class HandoverServer {
     Descriptor connection;  // for whoever takes it; else closed
   };
   // Accepts everybody who waits, hands `segment` over or refuses, and reports each.
-  void serve(int segment, std::uint64_t segment_size, const std::function<void(Visitor&)>& report);
+  void serve(const Segment& segment, const std::function<void(Visitor&)>& report);
 
  private:
   Handover judge(int connection, const ucred& peer) const;

@@ -95,13 +95,13 @@ std::string text_of(const LaneKey& key) {
 
 }  // namespace
 
-Reconciler::Reconciler(const SegmentView& view, std::vector<PoolRule> rules, Strategy strategy,
-                       std::function<void()> keep_alive)
-    : view_(view),
+Reconciler::Reconciler(const StructureWriter& structure, std::vector<PoolRule> rules,
+                       Strategy strategy, std::function<void()> keep_alive)
+    : structure_(structure),
       rules_(std::move(rules)),
       strategy_(strategy),
       keep_alive_(std::move(keep_alive)),
-      lanes_(view) {
+      lanes_(structure) {
   read_settings();
 }
 
@@ -120,14 +120,14 @@ void Reconciler::read_settings() {
   const auto range = kernel::local_port_range().value_or(kernel::PortRange{32768, 60999});
   if (range != local_range_) {
     local_range_ = range;
-    view_.header().port_range.store(std::uint32_t{range.high} << 16 | range.low,
-                                    std::memory_order_relaxed);
+    structure_.header().port_range.store(std::uint32_t{range.high} << 16 | range.low,
+                                         std::memory_order_relaxed);
     refit_lanes();
     pass();
   }
   if (steady_clock::now() >= blocked_due_) read_blocked();
   recheck_routes();
-  free_dead_slots(view_, slots_seen_writing_);
+  free_dead_slots(structure_.view(), slots_seen_writing_);
 }
 
 void Reconciler::read_blocked() {
@@ -153,12 +153,12 @@ void Reconciler::recheck_routes() {
   for (const LaneTable::Answer& answer : lanes_.next_answers(kRoutesPerTurn)) {
     const LaneKey& question = answer.question;
     if (!is_unspecified(question.source)) continue;
-    std::vector<std::uint32_t> lanes;
+    std::vector<LaneRef> lanes;
     const Endpoint destination{question.destination, question.destination_port};
     for (const Address& source : sources_for(question, rules_[rule_for(rules_, destination)])) {
       const LaneRecord* record =
           lanes_.find({source, question.destination, question.destination_port});
-      if (record != nullptr) lanes.push_back(record->index);
+      if (record != nullptr) lanes.push_back(record->ref);
     }
     // A refused question is asked again, too: there may be a route by now.
     if (lanes != answer.lanes || lanes.empty()) lanes_.withdraw(question);
@@ -232,13 +232,15 @@ void Reconciler::fill_new(const std::vector<LaneRecord*>& fresh) {
   read_blocked();
   for (int left = kDumpTries; left > 0; --left) {
     truth_.begin(reuse_);
-    for (const LaneRecord* record : fresh) truth_.expect(*record, lanes_.lane(*record));
+    for (const LaneRecord* record : fresh) truth_.expect(*record, lanes_.hints(*record));
     // After the last try even a torn reading is a better start than none: what it missed costs a
     // rejection each, until the next pass.
-    if (!dump_for(fresh) && left > 1) continue;
+    const bool complete = dump_for(fresh);
+    if (!complete && left > 1) continue;
     for (const LaneRecord* record : fresh) {
-      fill_lane(lanes_.lane(*record), *record, *truth_.find(record->key), blocked_);
-      note_supply(*record);
+      const LaneTruth* truth = truth_.find(record->key);
+      fill_lane(lanes_.hints(*record), *record, *truth, blocked_);
+      note_supply(*record, complete ? truth : nullptr);
     }
     return;
   }
@@ -247,7 +249,7 @@ void Reconciler::fill_new(const std::vector<LaneRecord*>& fresh) {
 void Reconciler::serve_requests() {
   std::vector<Pending> pending;
   std::vector<LaneRecord*> fresh;
-  for (const LaneKey& question : take_requests(view_)) {
+  for (const LaneKey& question : take_requests(structure_.view())) {
     pending.push_back(plan(question));
     fresh.insert(fresh.end(), pending.back().fresh.begin(), pending.back().fresh.end());
   }
@@ -277,15 +279,8 @@ void Reconciler::warn_rarely(const Endpoint& destination) {
                to_text(destination), places_missing_);
 }
 
-// Tells clients how the lane stands: `low`, they ask for attention; `full`, fail-fast may refuse.
-bool Reconciler::note_supply(const LaneRecord& record) {
-  Lane& lane = lanes_.lane(record);
-  const LaneCounts counts = count_lane(lane);
-  const std::uint32_t first_choice = counts.free - counts.reusable;
-  lane.low.store(first_choice < std::clamp(counts.capacity / 16, 1U, 1024U) ? 1 : 0,
-                 std::memory_order_relaxed);
-  lane.full.store(counts.free == 0 ? 1 : 0, std::memory_order_relaxed);
-  return first_choice > counts.capacity / 4;
+bool Reconciler::note_supply(const LaneRecord& record, const LaneTruth* truth) {
+  return supply_.note(lanes_.info(record), lanes_.hints(record), record, truth, blocked_);
 }
 
 void Reconciler::ask_for(const LaneRecord& record, std::uint16_t port) {
@@ -302,7 +297,7 @@ void Reconciler::look_again(const std::vector<LaneRecord*>& records) {
   std::size_t left = kFewDoubts;
   for (const LaneRecord* record : records) {
     const auto ports =
-        contradicted_ports(lanes_.lane(*record), *truth_.find(record->key), left + 1);
+        contradicted_ports(lanes_.hints(*record), *truth_.find(record->key), left + 1);
     if (ports.size() > left) continue;
     left -= ports.size();
     try {
@@ -318,7 +313,7 @@ void Reconciler::look_again(const std::vector<LaneRecord*>& records) {
 }
 
 bool Reconciler::check_port_by_port(LaneRecord& record) {
-  Lane& lane = lanes_.lane(record);
+  LaneHints& lane = lanes_.hints(record);
   const auto doubts = quarantined_ports(lane, record.range, kFewDoubts + 1);
   if (doubts.size() > kFewDoubts) return false;
   truth_.begin(reuse_);
@@ -332,16 +327,19 @@ bool Reconciler::check_port_by_port(LaneRecord& record) {
   return true;
 }
 
-// Others took ports since the last pass: which ones, only a pass can tell.
+// Others took ports since the last pass, or gave some back: which ones, only a pass can tell.
 bool Reconciler::is_out_of_date(const LaneRecord& record) const {
-  return lanes_.lane(record).rejections.load(std::memory_order_relaxed) - record.rejections >=
+  const std::uint32_t full = lanes_.info(record).full.load(std::memory_order_relaxed);
+  if (full != 0 && lanes_.hints(record).relieved.load(std::memory_order_relaxed) == full)
+    return true;
+  return lanes_.hints(record).rejections.load(std::memory_order_relaxed) - record.rejections >=
          kManyRejections;
 }
 
 nanoseconds Reconciler::serve_attention() {
   const nanoseconds before = cpu_time();
   for (const auto& record : lanes_.records()) {
-    Lane& lane = lanes_.lane(*record);
+    LaneHints& lane = lanes_.hints(*record);
     if (lane.attention.load(std::memory_order_relaxed) == 0) continue;
     lane.attention.store(0, std::memory_order_release);
     try {
@@ -353,7 +351,7 @@ nanoseconds Reconciler::serve_attention() {
     } catch (const std::system_error& error) {
       spdlog::warn("lane {}: {}", text_of(record->key), error.what());
     }
-    note_supply(*record);
+    note_supply(*record, nullptr);
   }
   return std::max((cpu_time() - before) * kAttentionShare, kShortestAttentionPause);
 }
@@ -371,19 +369,21 @@ void Reconciler::pass() {
   std::uint64_t updated = 0;
   if (!records.empty()) {
     truth_.begin(reuse_);
-    for (const LaneRecord* record : records) truth_.expect(*record, lanes_.lane(*record));
+    for (const LaneRecord* record : records) truth_.expect(*record, lanes_.hints(*record));
     if (dump_for(records)) {
       look_again(records);
+      supply_.begin(idle_too);
+      for (const LaneRecord* record : records) supply_.add(*truth_.find(record->key));
       for (LaneRecord* record : records) {
-        changes +=
-            update_lane(lanes_.lane(*record), *record, *truth_.find(record->key), blocked_).total();
-        plenty &= note_supply(*record);
-        record->rejections = lanes_.lane(*record).rejections.load(std::memory_order_relaxed);
+        changes += update_lane(lanes_.hints(*record), *record, *truth_.find(record->key), blocked_)
+                       .total();
+        plenty &= note_supply(*record, truth_.find(record->key));
+        record->rejections = lanes_.hints(*record).rejections.load(std::memory_order_relaxed);
         if (++updated % kLanesPerBeat == 0) keep_alive_();
       }
     }
     if (now - rejected_swept_ >= kRejectedPause) {
-      for (LaneRecord* record : records) sweep_rejected(lanes_.lane(*record), *record);
+      for (LaneRecord* record : records) sweep_rejected(lanes_.hints(*record), *record);
       rejected_swept_ = now;
     }
   }
@@ -391,7 +391,7 @@ void Reconciler::pass() {
     spdlog::info("{} idle lanes retired", retired);
   }
   const nanoseconds cpu = cpu_time() - cpu_before;
-  SegmentHeader& header = view_.header();
+  StructureHeader& header = structure_.header();
   header.reconcile_passes.fetch_add(1, std::memory_order_relaxed);
   header.reconcile_cpu_ns.fetch_add(static_cast<std::uint64_t>(cpu.count()),
                                     std::memory_order_relaxed);

@@ -10,6 +10,7 @@
 #include "kernel/sysctl.h"
 #include "lanes/lane_table.h"
 #include "lanes/rules.h"
+#include "lanes/supply.h"
 #include "lanes/truth.h"
 #include "portpool/segment.h"
 
@@ -19,7 +20,7 @@ class Reconciler {
  public:
   // In the network namespace of the calling thread. keep_alive is called now and then during work
   // that may take long. Throws std::system_error where sock_diag is missing.
-  Reconciler(const SegmentView& view, std::vector<PoolRule> rules, Strategy strategy,
+  Reconciler(const StructureWriter& structure, std::vector<PoolRule> rules, Strategy strategy,
              std::function<void()> keep_alive);
 
   // New rules hold for existing lanes too: clients ask for each of them again.
@@ -60,8 +61,9 @@ class Reconciler {
   kernel::PortRange range_for(const PoolRule& rule) const;
   bool dump_for(const std::vector<LaneRecord*>& records);
   void fill_new(const std::vector<LaneRecord*>& fresh);
-  // True when the lane has ports to spare.
-  bool note_supply(const LaneRecord& record);
+  // True when the lane has ports to spare. `truth`: what a complete dump said of the lane, or null
+  // where only some of its ports were looked up.
+  bool note_supply(const LaneRecord& record, const LaneTruth* truth);
   void read_blocked();
   void refit_lanes();
   void recheck_routes();
@@ -71,7 +73,7 @@ class Reconciler {
   bool is_out_of_date(const LaneRecord& record) const;
   void warn_rarely(const Endpoint& destination);
 
-  SegmentView view_;
+  StructureWriter structure_;
   std::vector<PoolRule> rules_;
   Strategy strategy_;
   std::function<void()> keep_alive_;
@@ -85,6 +87,7 @@ class Reconciler {
   std::chrono::steady_clock::time_point rejected_swept_;
   std::chrono::steady_clock::time_point pass_ended_;
   std::chrono::nanoseconds pass_cost_{0};
+  Supply supply_;
   bool plenty_ = true;
   unsigned quiet_passes_ = 0;
   std::uint64_t passes_ = 0;

@@ -11,15 +11,11 @@
 #include <vector>
 
 #include "kernel/socket_record.h"
+#include "portpool/structure.h"
 
 namespace portpool::kernel {
 
-struct PortRange {
-  std::uint16_t low = 0;
-  std::uint16_t high = 0;  // inclusive, >= low
-
-  friend constexpr bool operator==(const PortRange&, const PortRange&) = default;
-};
+using portpool::PortRange;
 
 // The content of /proc/sys/<name> without trailing white space, for example
 // read_sysctl_text("net/ipv4/tcp_mem").

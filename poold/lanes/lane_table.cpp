@@ -13,6 +13,19 @@ constexpr std::uint64_t kIdleBeats = 10'000 / kHeartbeatMs;
 
 }  // namespace
 
+LaneTable::LaneTable(const StructureWriter& structure)
+    : structure_(structure),
+      // Random with each poold, so that what is left of an earlier one means no lane of ours.
+      generations_(structure.view().lane_count(),
+                   static_cast<std::uint32_t>(structure.header().generation)) {}
+
+std::uint32_t LaneTable::next_generation(std::uint32_t place) {
+  std::uint32_t& generation = generations_[place];
+  generation = (generation + 1) % LaneRef::kGenerations;
+  if (generation == 0) generation = 1;
+  return generation;
+}
+
 LaneRecord* LaneTable::find(const LaneKey& key) const {
   const auto found = by_key_.find(key);
   return found != by_key_.end() ? found->second : nullptr;
@@ -23,11 +36,11 @@ std::optional<std::uint32_t> LaneTable::free_place() {
     const std::uint32_t index = graves_.front().index;
     graves_.pop_front();
     // A late release may have left something since the lane was retired.
-    clear_lane(view_.lane(index));
+    clear_lane(structure_.view().lane_hints(index));
     return index;
   }
-  if (never_used_ == view_.lane_count()) return std::nullopt;
-  view_.header().lanes_touched.store(never_used_ + 1, std::memory_order_relaxed);
+  if (never_used_ == structure_.view().lane_count()) return std::nullopt;
+  structure_.header().lanes_touched.store(never_used_ + 1, std::memory_order_relaxed);
   return never_used_++;
 }
 
@@ -36,22 +49,25 @@ LaneRecord* LaneTable::add(const LaneKey& key, std::uint32_t pool, kernel::PortR
   if (!place) return nullptr;
   auto record = std::make_unique<LaneRecord>();
   record->key = key;
-  record->index = *place;
-  Lane& lane = view_.lane(record->index);
-  store_key(lane.key, key);
-  lane.last_used_beat.store(view_.header().heartbeat.load(std::memory_order_relaxed),
-                            std::memory_order_relaxed);
+  record->ref = {*place, next_generation(*place)};
+  hints(*record).last_used_beat.store(structure_.header().heartbeat.load(std::memory_order_relaxed),
+                                      std::memory_order_relaxed);
   record->range = range;
   set_range(*record, pool, range);
+  LaneInfo& lane = info(*record);
+  store_key(lane.key, key);
+  lane.low.store(0, std::memory_order_relaxed);
+  lane.full.store(0, std::memory_order_relaxed);
+  lane.crowded.store(0, std::memory_order_relaxed);
+  lane.generation.store(record->ref.generation, std::memory_order_release);
   records_.push_back(std::move(record));
   by_key_[key] = records_.back().get();
   return records_.back().get();
 }
 
 void LaneTable::set_range(LaneRecord& record, std::uint32_t pool, kernel::PortRange range) {
-  Lane& lane = view_.lane(record.index);
   if (record.range != range) {
-    drop_outside(lane, range);
+    drop_outside(hints(record), range);
     // No client can have claimed what was not in the range: once seen to be unused is enough.
     for (std::uint32_t port = range.low; port <= range.high; ++port) {
       if (port < record.range.low || port > record.range.high) {
@@ -61,14 +77,13 @@ void LaneTable::set_range(LaneRecord& record, std::uint32_t pool, kernel::PortRa
   }
   record.pool = pool;
   record.range = range;
-  lane.pool.store(pool, std::memory_order_relaxed);
-  lane.ports.store(std::uint32_t{range.high} << 16 | range.low, std::memory_order_relaxed);
+  info(record).pool.store(pool, std::memory_order_relaxed);
+  info(record).ports.store(range.pack(), std::memory_order_relaxed);
 }
 
 std::uint64_t LaneTable::beats_unused(const LaneRecord& record) const {
-  const std::uint64_t now = view_.header().heartbeat.load(std::memory_order_relaxed);
-  const std::uint64_t used =
-      view_.lane(record.index).last_used_beat.load(std::memory_order_relaxed);
+  const std::uint64_t now = structure_.header().heartbeat.load(std::memory_order_relaxed);
+  const std::uint64_t used = hints(record).last_used_beat.load(std::memory_order_relaxed);
   return used < now ? now - used : 0;
 }
 
@@ -77,12 +92,13 @@ bool LaneTable::is_idle(const LaneRecord& record) const {
 }
 
 std::size_t LaneTable::retire_idle() {
-  const std::size_t room = view_.lane_count() - records_.size();
-  const std::size_t wanted = std::max<std::size_t>(view_.lane_count() / 8, 1);
+  const std::size_t places = structure_.view().lane_count();
+  const std::size_t room = places - records_.size();
+  const std::size_t wanted = std::max<std::size_t>(places / 8, 1);
   if (room >= wanted) return 0;
   std::vector<std::pair<std::uint64_t, LaneKey>> idle;
   for (const auto& record : records_) {
-    if (is_idle(*record) && count_lane(view_.lane(record->index)).in_use == 0) {
+    if (is_idle(*record) && count_lane(hints(*record), record->range).in_use == 0) {
       idle.emplace_back(beats_unused(*record), record->key);
     }
   }
@@ -99,27 +115,30 @@ std::size_t LaneTable::retire_idle() {
 }
 
 void LaneTable::retire(std::size_t position) {
-  const std::uint32_t index = records_[position]->index;
+  const LaneRef ref = records_[position]->ref;
   std::vector<std::uint32_t> places;
   for (const auto& [place, entry] : entries_) {
-    if (std::find(entry.lanes.begin(), entry.lanes.end(), index) != entry.lanes.end()) {
+    if (std::find(entry.lanes.begin(), entry.lanes.end(), ref) != entry.lanes.end()) {
       places.push_back(place);
     }
   }
   for (const std::uint32_t place : places) clear_entry(place);
-  view_.lane(index).live.store(0, std::memory_order_release);
-  clear_lane(view_.lane(index));
-  graves_.push_back({index, Clock::now()});
+  // First: who claims a port from now on learns that the lane is gone.
+  structure_.lane_info(ref.index).generation.store(0, std::memory_order_relaxed);
+  std::atomic_thread_fence(std::memory_order_seq_cst);
+  clear_lane(structure_.view().lane_hints(ref.index));
+  graves_.push_back({ref.index, Clock::now()});
   by_key_.erase(records_[position]->key);
   records_.erase(records_.begin() + static_cast<std::ptrdiff_t>(position));
 }
 
 bool LaneTable::publish(const LaneKey& question, const std::vector<const LaneRecord*>& lanes,
                         std::uint32_t flags) {
-  const std::uint32_t start = view_.directory_start(hash_of(question));
+  const SegmentView& view = structure_.view();
+  const std::uint32_t start = view.directory_start(hash_of(question));
   std::optional<std::uint32_t> place;
   for (std::uint32_t probe = 0; probe < kDirectoryProbes; ++probe) {
-    const std::uint32_t i = (start + probe) % view_.directory_size();
+    const std::uint32_t i = (start + probe) % view.directory_size();
     const auto taken = entries_.find(i);
     if (taken != entries_.end() && taken->second.question == question) {
       place = i;
@@ -133,19 +152,16 @@ bool LaneTable::publish(const LaneKey& question, const std::vector<const LaneRec
   Answer entry{question, {}};
   for (const LaneRecord* record : lanes) {
     if (choice.count == kLanesPerEntry) break;
-    choice.lanes[choice.count++] = static_cast<std::uint16_t>(record->index);
-    entry.lanes.push_back(record->index);
+    choice.lanes[choice.count++] = record->ref;
+    entry.lanes.push_back(record->ref);
   }
   entries_[*place] = std::move(entry);
-  write_entry(view_.directory_entry(*place), question, choice);
-  for (const LaneRecord* record : lanes) {
-    view_.lane(record->index).live.store(1, std::memory_order_release);
-  }
+  structure_.write_entry(*place, question, choice);
   return true;
 }
 
 void LaneTable::clear_entry(std::uint32_t place) {
-  write_entry(view_.directory_entry(place), entries_.at(place).question, LaneChoice{});
+  structure_.write_entry(place, entries_.at(place).question, LaneChoice{});
   entries_.erase(place);
 }
 

@@ -12,16 +12,25 @@
 
 #include "kernel/sysctl.h"
 #include "lanes/rules.h"
+#include "lanes/segment.h"
 #include "portpool/segment.h"
 
 namespace portpool {
 
 using PortBits = std::uint64_t[kPortWords];
 
+// The ports of word `word` that belong to the range.
+constexpr std::uint64_t range_bits(const PortRange& range, std::size_t word) {
+  std::uint64_t bits = ~std::uint64_t{0};
+  if (word == range.low / 64U) bits &= ~std::uint64_t{0} << (range.low % 64);
+  if (word == range.high / 64U) bits &= ~std::uint64_t{0} >> (63 - range.high % 64);
+  return bits;
+}
+
 // What poold remembers of a lane from one reconcile to the next. Never read back from the segment.
 struct LaneRecord {
   LaneKey key;
-  std::uint32_t index = 0;
+  LaneRef ref;
   std::uint32_t pool = 0;
   kernel::PortRange range;
   std::uint64_t rejections = 0;  // the lane's counter at the last pass
@@ -31,7 +40,7 @@ struct LaneRecord {
 
 class LaneTable {
  public:
-  explicit LaneTable(const SegmentView& view) : view_(view) {}
+  explicit LaneTable(const StructureWriter& structure);
 
   LaneRecord* find(const LaneKey& key) const;
   // Takes a free place in the segment for a lane that is not there yet; null when all are taken.
@@ -53,13 +62,16 @@ class LaneTable {
 
   struct Answer {
     LaneKey question;
-    std::vector<std::uint32_t> lanes;  // indices; none: refused
+    std::vector<LaneRef> lanes;  // none: refused
   };
   // What the directory says, from poold's own record; at most `count` answers, going round from
   // where the last call ended.
   std::vector<Answer> next_answers(std::size_t count);
 
-  Lane& lane(const LaneRecord& record) const { return view_.lane(record.index); }
+  LaneHints& hints(const LaneRecord& record) const {
+    return structure_.view().lane_hints(record.ref.index);
+  }
+  LaneInfo& info(const LaneRecord& record) const { return structure_.lane_info(record.ref.index); }
   const std::vector<std::unique_ptr<LaneRecord>>& records() const { return records_; }
   // Nobody has claimed from the lane for ten seconds.
   bool is_idle(const LaneRecord& record) const;
@@ -72,11 +84,15 @@ class LaneTable {
   };
 
   std::optional<std::uint32_t> free_place();
+  // Another number for each use of a place.
+  std::uint32_t next_generation(std::uint32_t place);
   std::uint64_t beats_unused(const LaneRecord& record) const;
   void clear_entry(std::uint32_t place);
   void retire(std::size_t position);
 
-  SegmentView view_;
+  StructureWriter structure_;
+  // Of each place, the generation of its latest use.
+  std::vector<std::uint32_t> generations_;
   std::vector<std::unique_ptr<LaneRecord>> records_;
   std::unordered_map<LaneKey, LaneRecord*, KeyHash> by_key_;
   // What stands in each directory place; the segment's copy is not trusted.

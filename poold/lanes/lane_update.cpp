@@ -14,12 +14,12 @@ namespace portpool {
 namespace {
 
 // Sets of 64 ports are moved a word at a time.
-std::uint64_t load(Lane& lane, std::size_t map, std::size_t word) {
+std::uint64_t load(LaneHints& lane, std::size_t map, std::size_t word) {
   return lane.words[map][word].load(std::memory_order_relaxed);
 }
 
 // Returns the bits that were really taken out.
-std::uint64_t take_bits(Lane& lane, std::size_t map, std::size_t word, std::uint64_t bits) {
+std::uint64_t take_bits(LaneHints& lane, std::size_t map, std::size_t word, std::uint64_t bits) {
   if ((load(lane, map, word) & bits) == 0) return 0;
   const PortMap ports = port_map(lane, static_cast<PortMapId>(map));
   const std::uint64_t before = ports.words[word].fetch_and(~bits);
@@ -27,7 +27,7 @@ std::uint64_t take_bits(Lane& lane, std::size_t map, std::size_t word, std::uint
   return before & bits;
 }
 
-void put_bits(Lane& lane, std::size_t map, std::size_t word, std::uint64_t bits) {
+void put_bits(LaneHints& lane, std::size_t map, std::size_t word, std::uint64_t bits) {
   if (bits == 0) return;
   const PortMap ports = port_map(lane, static_cast<PortMapId>(map));
   if (ports.words[word].fetch_or(bits) == 0) {
@@ -35,7 +35,8 @@ void put_bits(Lane& lane, std::size_t map, std::size_t word, std::uint64_t bits)
   }
 }
 
-std::uint64_t take_from_all(Lane& lane, std::size_t word, std::uint64_t bits, std::size_t except) {
+std::uint64_t take_from_all(LaneHints& lane, std::size_t word, std::uint64_t bits,
+                            std::size_t except) {
   std::uint64_t taken = 0;
   for (std::size_t map = 0; map < kPortMaps; ++map) {
     if (map != except) taken |= take_bits(lane, map, word, bits);
@@ -48,20 +49,12 @@ constexpr auto kRejected = static_cast<std::size_t>(PortMapId::rejected);
 constexpr auto kBlocked = static_cast<std::size_t>(PortMapId::blocked);
 constexpr std::size_t kNoMap = kPortMaps;
 
-std::size_t youngest_map(const Lane& lane) {
+std::size_t youngest_map(const LaneHints& lane) {
   return FreeRing::unpack(lane.ring.load(std::memory_order_relaxed)).youngest;
 }
 
-// The ports of word `word` that belong to the range.
-std::uint64_t range_bits(const kernel::PortRange& range, std::size_t word) {
-  std::uint64_t bits = ~std::uint64_t{0};
-  if (word == range.low / 64U) bits &= ~std::uint64_t{0} << (range.low % 64);
-  if (word == range.high / 64U) bits &= ~std::uint64_t{0} >> (63 - range.high % 64);
-  return bits;
-}
-
 // A port in two maps (a release that met a reconcile) is kept in the less claimable one.
-void drop_doubles(Lane& lane, std::size_t word) {
+void drop_doubles(LaneHints& lane, std::size_t word) {
   std::uint64_t seen = 0;
   for (std::size_t map = kPortMaps; map-- > 0;) {
     const std::uint64_t bits = load(lane, map, word);
@@ -72,8 +65,9 @@ void drop_doubles(Lane& lane, std::size_t word) {
 
 class WordUpdate {
  public:
-  WordUpdate(Lane& lane, LaneRecord& record, const LaneTruth& truth, const BlockedPorts& blocked,
-             std::size_t word, std::uint64_t only, LaneChanges& changes)
+  WordUpdate(LaneHints& lane, LaneRecord& record, const LaneTruth& truth,
+             const BlockedPorts& blocked, std::size_t word, std::uint64_t only,
+             LaneChanges& changes)
       : lane_(lane),
         record_(record),
         truth_(truth),
@@ -144,7 +138,7 @@ class WordUpdate {
     return unmapped & ~leaked;
   }
 
-  Lane& lane_;
+  LaneHints& lane_;
   LaneRecord& record_;
   const LaneTruth& truth_;
   std::size_t word_;
@@ -155,7 +149,7 @@ class WordUpdate {
 
 // Releases join the youngest map; when that has grown large, a new youngest one is begun, so that
 // the ring keeps its three ages after a burst of releases.
-void keep_ages_apart(Lane& lane, const kernel::PortRange& range) {
+void keep_ages_apart(LaneHints& lane, const kernel::PortRange& range) {
   std::uint32_t word = lane.ring.load(std::memory_order_relaxed);
   const FreeRing ring = FreeRing::unpack(word);
   if (ring.length() >= kFreeMaps) return;
@@ -190,7 +184,7 @@ std::vector<std::uint16_t> ports_in(const kernel::PortRange& range, std::size_t 
 
 }  // namespace
 
-void fill_lane(Lane& lane, const LaneRecord& record, const LaneTruth& truth,
+void fill_lane(LaneHints& lane, const LaneRecord& record, const LaneTruth& truth,
                const BlockedPorts& blocked) {
   std::minstd_rand random{std::random_device{}()};
   for (std::size_t w = record.range.low / 64U; w <= record.range.high / 64U; ++w) {
@@ -213,7 +207,7 @@ void fill_lane(Lane& lane, const LaneRecord& record, const LaneTruth& truth,
   lane.ring.store(FreeRing{0, kFreeMaps - 1}.pack(), std::memory_order_relaxed);
 }
 
-LaneChanges update_lane(Lane& lane, LaneRecord& record, const LaneTruth& truth,
+LaneChanges update_lane(LaneHints& lane, LaneRecord& record, const LaneTruth& truth,
                         const BlockedPorts& blocked) {
   LaneChanges changes;
   for (std::size_t w = record.range.low / 64U; w <= record.range.high / 64U; ++w) {
@@ -228,7 +222,7 @@ LaneChanges update_lane(Lane& lane, LaneRecord& record, const LaneTruth& truth,
   return changes;
 }
 
-LaneChanges update_ports(Lane& lane, LaneRecord& record, const LaneTruth& truth,
+LaneChanges update_ports(LaneHints& lane, LaneRecord& record, const LaneTruth& truth,
                          const BlockedPorts& blocked, const PortBits& only) {
   LaneChanges changes;
   for (std::size_t w = record.range.low / 64U; w <= record.range.high / 64U; ++w) {
@@ -237,14 +231,14 @@ LaneChanges update_ports(Lane& lane, LaneRecord& record, const LaneTruth& truth,
   return changes;
 }
 
-void clear_lane(Lane& lane) {
+void clear_lane(LaneHints& lane) {
   // Punches the pages out of the shared file: they read as zeros again, and cost nothing.
   if (madvise(&lane, sizeof lane, MADV_REMOVE) != 0) {
     throw std::system_error(errno, std::generic_category(), "madvise(MADV_REMOVE) on a lane");
   }
 }
 
-void drop_outside(Lane& lane, const kernel::PortRange& range) {
+void drop_outside(LaneHints& lane, const kernel::PortRange& range) {
   const std::size_t first = range.low / 64U;
   const std::size_t last = range.high / 64U;
   for (std::size_t map = 0; map < kPortMaps; ++map) {
@@ -261,12 +255,12 @@ void drop_outside(Lane& lane, const kernel::PortRange& range) {
   }
 }
 
-std::vector<std::uint16_t> quarantined_ports(Lane& lane, const kernel::PortRange& range,
+std::vector<std::uint16_t> quarantined_ports(LaneHints& lane, const kernel::PortRange& range,
                                              std::size_t limit) {
   return ports_in(range, limit, [&](std::size_t w) { return load(lane, kQuarantine, w); });
 }
 
-std::vector<std::uint16_t> contradicted_ports(Lane& lane, const LaneTruth& truth,
+std::vector<std::uint16_t> contradicted_ports(LaneHints& lane, const LaneTruth& truth,
                                               std::size_t limit) {
   return ports_in(truth.range, limit, [&](std::size_t w) {
     std::uint64_t claimable = 0;
@@ -276,7 +270,7 @@ std::vector<std::uint16_t> contradicted_ports(Lane& lane, const LaneTruth& truth
   });
 }
 
-void sweep_rejected(Lane& lane, LaneRecord& record) {
+void sweep_rejected(LaneHints& lane, LaneRecord& record) {
   for (std::size_t w = record.range.low / 64U; w <= record.range.high / 64U; ++w) {
     const std::uint64_t now = load(lane, kRejected, w);
     const std::uint64_t old = take_bits(lane, kRejected, w, now & record.rejected[w]);
@@ -285,12 +279,9 @@ void sweep_rejected(Lane& lane, LaneRecord& record) {
   }
 }
 
-LaneCounts count_lane(Lane& lane, CountFrom from) {
-  const std::uint32_t range = lane.ports.load(std::memory_order_relaxed);
-  const kernel::PortRange ports{static_cast<std::uint16_t>(range),
-                                static_cast<std::uint16_t>(range >> 16)};
+LaneCounts count_lane(LaneHints& lane, const PortRange& ports, CountFrom from) {
   LaneCounts counts;
-  if (ports.low > ports.high) return counts;
+  if (ports.empty()) return counts;
   counts.capacity = std::uint32_t{ports.high} - ports.low + 1;
   std::uint32_t mapped = 0;
   for (std::size_t map = 0; map < kPortMaps; ++map) {

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "lanes/truth.h"
-#include "portpool/layout.h"
+#include "portpool/hints.h"
 
 namespace portpool {
 
@@ -17,32 +17,32 @@ struct LaneChanges {
 };
 
 // A new lane that no client has seen yet: every port gets its place at once.
-void fill_lane(Lane& lane, const LaneRecord& record, const LaneTruth& truth,
+void fill_lane(LaneHints& lane, const LaneRecord& record, const LaneTruth& truth,
                const BlockedPorts& blocked);
 
 // Empties a lane that no client can find, and gives its memory back.
-void clear_lane(Lane& lane);
+void clear_lane(LaneHints& lane);
 
 // Takes the ports that are not in `range` out of all maps. Ports that are new in it come in with
 // the next reconciles.
-void drop_outside(Lane& lane, const kernel::PortRange& range);
+void drop_outside(LaneHints& lane, const kernel::PortRange& range);
 
 // `truth` must come from a complete dump. A port in no map that the kernel does not know is freed
 // when seen so twice: the first time, a client may be about to use it.
-LaneChanges update_lane(Lane& lane, LaneRecord& record, const LaneTruth& truth,
+LaneChanges update_lane(LaneHints& lane, LaneRecord& record, const LaneTruth& truth,
                         const BlockedPorts& blocked);
 
 // The same for the ports of `only`, about which `truth` was asked one by one.
-LaneChanges update_ports(Lane& lane, LaneRecord& record, const LaneTruth& truth,
+LaneChanges update_ports(LaneHints& lane, LaneRecord& record, const LaneTruth& truth,
                          const BlockedPorts& blocked, const PortBits& only);
 
 // Ports that a client may claim although the dump saw them in use, at most `limit` (any of them):
 // others have taken them, or a client had them for a moment while the dump went on.
-std::vector<std::uint16_t> contradicted_ports(Lane& lane, const LaneTruth& truth,
+std::vector<std::uint16_t> contradicted_ports(LaneHints& lane, const LaneTruth& truth,
                                               std::size_t limit);
 
 // Frees what has been in the rejected map for a whole sweep; call every second or so.
-void sweep_rejected(Lane& lane, LaneRecord& record);
+void sweep_rejected(LaneHints& lane, LaneRecord& record);
 
 struct LaneCounts {
   std::uint32_t capacity = 0;
@@ -57,10 +57,11 @@ struct LaneCounts {
 // the work. It may miss a map for an instant, or until the next pass when a client has died between
 // two steps; good enough to be shown, not to be acted upon.
 enum class CountFrom { every_map, marked_maps };
-LaneCounts count_lane(Lane& lane, CountFrom from = CountFrom::every_map);
+LaneCounts count_lane(LaneHints& lane, const PortRange& ports,
+                      CountFrom from = CountFrom::every_map);
 
 // The ports in the lane's quarantine, at most `limit` (any of them).
-std::vector<std::uint16_t> quarantined_ports(Lane& lane, const kernel::PortRange& range,
+std::vector<std::uint16_t> quarantined_ports(LaneHints& lane, const kernel::PortRange& range,
                                              std::size_t limit);
 
 }  // namespace portpool

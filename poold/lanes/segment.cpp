@@ -3,21 +3,21 @@
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/random.h>
+#include <sys/stat.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <ctime>
+#include <stdexcept>
 #include <system_error>
+
+#include "base/mapping.h"
+#include "portpool/handover.h"
+#include "portpool/memory_file.h"
 
 namespace portpool {
 namespace {
-
-// What Boost.Interprocess wants of a thing that can be mapped.
-struct Mappable {
-  int fd;
-  boost::interprocess::mapping_handle_t get_mapping_handle() const { return {fd, false}; }
-};
 
 constexpr std::uint64_t kPage = 4096;
 
@@ -35,37 +35,33 @@ class Layout {
   std::uint64_t end_ = kPage;
 };
 
-struct Sections {
-  Section directory, requests, shards, lanes, pools, trace;
-  std::uint64_t size;
-};
-
-Sections lay_out(const SegmentSize& wanted) {
-  // Two entries a lane (asked for with and without a source), at a load that keeps probes short.
-  constexpr std::uint32_t kEntriesPerLane = 4;
-  Layout layout;
-  Sections sections{};
-  sections.directory = layout.add<DirectoryEntry>(std::max(64U, wanted.lanes * kEntriesPerLane));
-  sections.requests = layout.add<RequestSlot>(kRequestSlots);
-  sections.pools = layout.add<PoolInfo>(kMaxPools);
-  sections.shards = layout.add<Shard>(wanted.shards);
-  sections.lanes = layout.add<Lane>(wanted.lanes);
-  sections.trace = layout.add<TraceEntry>(kTraceEntries);
-  sections.size = layout.end();
-  return sections;
-}
-
-Descriptor make_memfd(std::uint64_t size) {
-  Descriptor memfd(memfd_create("portpool", MFD_CLOEXEC | MFD_ALLOW_SEALING));
+Descriptor make_memfd(const char* name, std::size_t size) {
+  Descriptor memfd(memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING));
   if (!memfd) throw std::system_error(errno, std::generic_category(), "memfd_create");
+  // Who is handed a read-only descriptor must not open the file anew for writing, through /proc:
+  // for that the kernel looks at the file's mode.
+  if (fchmod(memfd.get(), 0600) != 0) {
+    throw std::system_error(errno, std::generic_category(), "fchmod of the segment");
+  }
   if (ftruncate(memfd.get(), static_cast<off_t>(size)) != 0) {
     throw std::system_error(errno, std::generic_category(), "ftruncate of the segment");
   }
   // Otherwise one client could truncate the file and kill all the others with SIGBUS.
-  if (fcntl(memfd.get(), F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0) {
+  if (fcntl(memfd.get(), F_ADD_SEALS, kMemoryFileSeals) != 0) {
     throw std::system_error(errno, std::generic_category(), "sealing the segment");
   }
   return memfd;
+}
+
+// A second description of the same file: a descriptor's access mode is for good.
+Descriptor reopen_read_only(int fd) {
+  const std::string path = "/proc/self/fd/" + std::to_string(fd);
+  Descriptor read_only(open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!read_only) {
+    throw std::system_error(errno, std::generic_category(),
+                            "opening " + path + " (is /proc mounted?)");
+  }
+  return read_only;
 }
 
 std::uint64_t clock_ns(clockid_t clock) {
@@ -87,16 +83,69 @@ std::uint64_t make_generation() {
 
 }  // namespace
 
-Segment::Segment(const SegmentSize& wanted, const NetworkNamespace& network_namespace) {
-  const Sections sections = lay_out(wanted);
-  memfd_ = make_memfd(sections.size);
-  region_ = boost::interprocess::mapped_region(Mappable{memfd_.get()},
-                                               boost::interprocess::read_write, 0, sections.size);
-  auto& header = *static_cast<SegmentHeader*>(region_.get_address());
+struct SegmentSections {
+  Section directory, lane_infos, pools;
+  std::size_t structure_size;
+  Section requests, shards, lane_hints, trace;
+  std::size_t hints_size;
+};
+
+namespace {
+
+SegmentSections lay_out(const SegmentSize& wanted) {
+  // Two entries a lane (asked for with and without a source), at a load that keeps probes short.
+  constexpr std::uint32_t kEntriesPerLane = 4;
+  SegmentSections sections{};
+  Layout structure;
+  sections.directory = structure.add<DirectoryEntry>(std::max(64U, wanted.lanes * kEntriesPerLane));
+  sections.lane_infos = structure.add<LaneInfo>(wanted.lanes);
+  sections.pools = structure.add<PoolInfo>(kMaxPools);
+  sections.structure_size = structure.end();
+  Layout hints;
+  sections.requests = hints.add<RequestSlot>(kRequestSlots);
+  sections.shards = hints.add<Shard>(wanted.shards);
+  sections.lane_hints = hints.add<LaneHints>(wanted.lanes);
+  sections.trace = hints.add<TraceEntry>(kTraceEntries);
+  sections.hints_size = hints.end();
+  return sections;
+}
+
+}  // namespace
+
+void StructureWriter::write_entry(std::uint32_t place, const LaneKey& key,
+                                  const LaneChoice& choice) const {
+  DirectoryEntry& entry = directory_entry(place);
+  const std::uint32_t sequence = entry.sequence.load(std::memory_order_relaxed);
+  entry.sequence.store(sequence | 1U, std::memory_order_relaxed);
+  std::atomic_thread_fence(std::memory_order_release);
+  store_key(entry.key, key);
+  entry.flags.store(choice.flags, std::memory_order_relaxed);
+  entry.lane_count.store(choice.count, std::memory_order_relaxed);
+  for (std::uint32_t i = 0; i < choice.count; ++i) {
+    entry.lanes[i].store(choice.lanes[i].pack(), std::memory_order_relaxed);
+  }
+  // Even, not 0, and another than before.
+  const std::uint32_t next = (sequence | 1U) + 1;
+  entry.sequence.store(next == 0 ? 2 : next, std::memory_order_release);
+}
+
+Segment::MemoryFile::MemoryFile(const char* name, std::size_t size)
+    : file(make_memfd(name, size)),
+      region(Mappable{file.get()}, boost::interprocess::read_write, 0, size) {}
+
+Segment::Segment(const SegmentSize& size, const NetworkNamespace& network_namespace)
+    : Segment(lay_out(size), network_namespace) {}
+
+Segment::Segment(const SegmentSections& sections, const NetworkNamespace& network_namespace)
+    : structure_(kStructureName, sections.structure_size),
+      hints_(kHintsName, sections.hints_size),
+      read_only_(reopen_read_only(structure_.file.get())) {
+  StructureHeader& header = raw_header();
   header.layout_major = kLayoutMajor;
   header.layout_minor = kLayoutMinor;
   header.header_size = sizeof header;
-  header.segment_size = sections.size;
+  header.structure_size = sections.structure_size;
+  header.hints_size = sections.hints_size;
   header.generation = make_generation();
   header.netns_cookie = network_namespace.cookie;
   header.netns_inode = network_namespace.inode;
@@ -104,18 +153,19 @@ Segment::Segment(const SegmentSize& wanted, const NetworkNamespace& network_name
   header.daemon_pid = getpid();
   std::strncpy(header.daemon_version, PORTPOOL_VERSION, sizeof header.daemon_version - 1);
   header.directory = sections.directory;
+  header.lane_infos = sections.lane_infos;
+  header.pools = sections.pools;
   header.requests = sections.requests;
   header.shards = sections.shards;
-  header.lanes = sections.lanes;
-  header.pools = sections.pools;
+  header.lane_hints = sections.lane_hints;
   header.trace = sections.trace;
 }
 
 void Segment::publish() {
   beat();
-  static_cast<SegmentHeader*>(region_.get_address())
-      ->magic.store(kMagic, std::memory_order_release);
-  if (SegmentView::open(region_.get_address(), region_.get_size(), view_) != SegmentCheck::ok) {
+  raw_header().magic.store(kMagic, std::memory_order_release);
+  if (SegmentView::open(structure_.region.get_address(), structure_size(),
+                        hints_.region.get_address(), hints_size(), view_) != SegmentCheck::ok) {
     throw std::logic_error("the new segment does not pass its own check");
   }
 }
@@ -127,14 +177,14 @@ void Segment::set_control(const Control& control) {
 }
 
 void Segment::beat() {
-  auto& header = *static_cast<SegmentHeader*>(region_.get_address());
+  StructureHeader& header = raw_header();
   header.heartbeat_ns.store(clock_ns(CLOCK_MONOTONIC), std::memory_order_relaxed);
   header.heartbeat.fetch_add(1, std::memory_order_relaxed);
 }
 
 void Segment::set_pool_names(std::span<const std::string> names) {
   for (std::uint32_t i = 0; i < names.size() && i < view_.pool_count(); ++i) {
-    PoolInfo& info = view_.pool(i);
+    PoolInfo& info = writer().pool(i);
     char name[sizeof info.name] = {};
     names[i].copy(name, sizeof name - 1);
     // The thread that serves metrics may be reading.

@@ -1,4 +1,4 @@
-// The segment from the owner's side: made here, written here.
+// The segment from the owner's side: its two memory files, made here, written here.
 #pragma once
 
 #include <boost/interprocess/mapped_region.hpp>
@@ -16,13 +16,40 @@ struct SegmentSize {
   std::uint32_t lanes = 1024;  // 1..kMaxLanes; 84 KiB of address space each, memory as used
   std::uint32_t shards = 1;    // 1..128
 };
-inline constexpr std::uint32_t kMaxLanes = 16384;
 inline constexpr std::uint32_t kRequestSlots = 256;
 inline constexpr std::uint32_t kMaxPools = 64;
 // 2 MiB, taken up only once somebody has traced: 0.16 s of 100,000 connects a second.
 inline constexpr std::uint32_t kTraceEntries = 16384;
 
-// A memfd that can neither shrink nor grow, mapped for the daemon.
+// The view of who may write the structure: poold, and tests in its place.
+class StructureWriter {
+ public:
+  explicit StructureWriter(const SegmentView& view) : view_(view) {}
+
+  const SegmentView& view() const { return view_; }
+  StructureHeader& header() const { return writable(view_.header()); }
+  DirectoryEntry& directory_entry(std::uint32_t i) const {
+    return writable(view_.directory_entry(i));
+  }
+  LaneInfo& lane_info(std::uint32_t i) const { return writable(view_.lane_info(i)); }
+  PoolInfo& pool(std::uint32_t i) const { return writable(view_.pool(i)); }
+
+  // Replaces what stands in the place of the directory.
+  void write_entry(std::uint32_t place, const LaneKey& key, const LaneChoice& choice) const;
+
+ private:
+  // The memory itself is mapped for writing; only the view's type says const.
+  template <class T>
+  static T& writable(const T& element) {
+    return const_cast<T&>(element);
+  }
+
+  SegmentView view_;
+};
+
+struct SegmentSections;
+
+// Two memfds that can neither shrink nor grow, mapped for the daemon.
 class Segment {
  public:
   // Throws std::system_error.
@@ -33,18 +60,35 @@ class Segment {
   // Tells clients at once that no heartbeat will come any more.
   void mark_stopped();
 
-  int fd() const { return memfd_.get(); }
-  std::size_t size() const { return region_.get_size(); }
+  // For whoever attaches: the structure's descriptor was opened read-only.
+  int structure_fd() const { return read_only_.get(); }
+  int hints_fd() const { return hints_.file.get(); }
+  std::size_t structure_size() const { return structure_.region.get_size(); }
+  std::size_t hints_size() const { return hints_.region.get_size(); }
+
   const SegmentView& view() const { return view_; }
-  SegmentHeader& header() const { return view_.header(); }
+  StructureWriter writer() const { return StructureWriter(view_); }
+  StructureHeader& header() const { return writer().header(); }
 
   void set_control(const Control& control);
   void beat();
   void set_pool_names(std::span<const std::string> names);
 
  private:
-  Descriptor memfd_;
-  boost::interprocess::mapped_region region_;
+  struct MemoryFile {
+    MemoryFile(const char* name, std::size_t size);
+    Descriptor file;
+    boost::interprocess::mapped_region region;
+  };
+  StructureHeader& raw_header() const {
+    return *static_cast<StructureHeader*>(structure_.region.get_address());
+  }
+
+  Segment(const SegmentSections& sections, const NetworkNamespace& network_namespace);
+
+  MemoryFile structure_;
+  MemoryFile hints_;
+  Descriptor read_only_;
   SegmentView view_;
 };
 

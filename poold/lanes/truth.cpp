@@ -13,7 +13,7 @@ constexpr std::uint32_t kMiddleMs = 5'000;
 
 void set(PortBits& bits, std::uint16_t port) { bits[port / 64] |= detail::bit_of(port); }
 
-std::uint64_t word_of(Lane& lane, PortMapId id, std::size_t word) {
+std::uint64_t word_of(LaneHints& lane, PortMapId id, std::size_t word) {
   return lane.words[static_cast<std::size_t>(id)][word].load(std::memory_order_relaxed);
 }
 
@@ -36,7 +36,7 @@ std::unique_ptr<LaneTruth> TruthCollector::spare() {
   return truth;
 }
 
-void TruthCollector::expect(const LaneRecord& record, Lane& lane) {
+void TruthCollector::expect(const LaneRecord& record, LaneHints& lane) {
   auto truth = spare();
   truth->range = record.range;
   for (std::size_t w = record.range.low / 64U; w <= record.range.high / 64U; ++w) {

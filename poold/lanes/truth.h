@@ -31,7 +31,7 @@ class TruthCollector {
   // Forgets all lanes; from now on sockets are judged by `reuse`.
   void begin(const kernel::TimeWaitReuse& reuse);
   // Takes the lane into the collection; before the dump.
-  void expect(const LaneRecord& record, Lane& lane);
+  void expect(const LaneRecord& record, LaneHints& lane);
   // Sorts a socket in, when its lane is expected.
   void add(const kernel::SocketRecord& socket);
   // Takes back what was said of a port of that lane; add() may say something else.

@@ -4,7 +4,7 @@
 #include <chrono>
 #include <cstdint>
 
-#include "portpool/layout.h"
+#include "portpool/hints.h"
 
 namespace portpool {
 
@@ -13,10 +13,10 @@ class HeartbeatWatch {
   using Time = std::chrono::steady_clock::time_point;
 
   // `since`: when it is taken to have moved last.
-  HeartbeatWatch(const SegmentHeader& header, Time since)
+  HeartbeatWatch(const StructureHeader& header, Time since)
       : beat_(header.heartbeat.load(std::memory_order_relaxed)), since_(since) {}
 
-  std::chrono::steady_clock::duration silence(const SegmentHeader& header, Time now) {
+  std::chrono::steady_clock::duration silence(const StructureHeader& header, Time now) {
     const std::uint64_t beat = header.heartbeat.load(std::memory_order_relaxed);
     if (beat != beat_) {
       beat_ = beat;

@@ -5,6 +5,8 @@
 #include <cstring>
 #include <ctime>
 
+#include "portpool/lane.h"
+
 namespace portpool {
 namespace {
 
@@ -76,12 +78,14 @@ void read_lanes(const SegmentView& view, Report& report) {
   }
   const std::uint32_t touched = view.header().lanes_touched.load(std::memory_order_relaxed);
   for (std::uint32_t i = 0; i < std::min(view.lane_count(), touched); ++i) {
-    Lane& lane = view.lane(i);
-    if (lane.live.load(std::memory_order_acquire) == 0) continue;
+    LaneIdentity identity;
+    const LaneRef ref{i, view.lane_info(i).generation.load(std::memory_order_relaxed)};
+    if (!read_lane(view, ref, identity)) continue;
+    LaneHints& lane = view.lane_hints(i);
     LaneReport out;
-    out.key = load_key(lane.key);
-    out.pool = pool_name(view.pool(lane.pool.load(std::memory_order_relaxed)));
-    out.counts = count_lane(lane, CountFrom::marked_maps);
+    out.key = identity.key;
+    out.pool = pool_name(view.pool(identity.pool));
+    out.counts = count_lane(lane, identity.ports, CountFrom::marked_maps);
     out.rejections = lane.rejections.load(std::memory_order_relaxed);
     out.exhausted = lane.exhausted.load(std::memory_order_relaxed);
     report.lanes.push_back(std::move(out));
@@ -166,7 +170,7 @@ Report Report::since(const Report& earlier) const {
 }
 
 Report read_report(const SegmentView& view) {
-  const SegmentHeader& header = view.header();
+  const StructureHeader& header = view.header();
   Report report;
   report.pid = header.daemon_pid;
   report.version = text_of(header.daemon_version);
@@ -178,9 +182,9 @@ Report read_report(const SegmentView& view) {
   report.uptime_s = elapsed(header.started_ns, clock_ns(CLOCK_BOOTTIME)) / 1'000'000'000;
   report.stopped = header.stopped.load(std::memory_order_relaxed) != 0;
   report.control = Control::unpack(header.control.load(std::memory_order_relaxed));
-  const std::uint32_t range = header.port_range.load(std::memory_order_relaxed);
-  report.port_low = static_cast<std::uint16_t>(range);
-  report.port_high = static_cast<std::uint16_t>(range >> 16);
+  const auto range = PortRange::unpack(header.port_range.load(std::memory_order_relaxed));
+  report.port_low = range.low;
+  report.port_high = range.high;
   report.clients = header.clients.load(std::memory_order_relaxed);
   report.attaches_refused = header.attaches_refused.load(std::memory_order_relaxed);
   report.reconcile_passes = header.reconcile_passes.load(std::memory_order_relaxed);

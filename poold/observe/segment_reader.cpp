@@ -7,66 +7,74 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 
-#include <algorithm>
+#include <cstddef>
 #include <filesystem>
+#include <span>
+#include <utility>
 
-#include "base/descriptor.h"
+#include "base/descriptor_passing.h"
 #include "base/error.h"
+#include "base/mapping.h"
 #include "portpool/handover.h"
+#include "portpool/memory_file.h"
 
 namespace portpool {
 namespace {
 
 constexpr int kPatienceMs = 2000;
 
-struct Mappable {
-  int fd;
-  boost::interprocess::mapping_handle_t get_mapping_handle() const { return {fd, false}; }
-};
+// Sizes of a file that is open; 0 when it cannot be told.
+std::uint64_t size_of(const Descriptor& file) {
+  struct stat info {};
+  return file && fstat(file.get(), &info) == 0 ? static_cast<std::uint64_t>(info.st_size) : 0;
+}
 
-// The listener's own descriptor of the segment, when its /proc entry is open to us.
-Descriptor segment_through_proc(const Descriptor& socket, int open_mode) {
+// The listener's own descriptors of the segment, when its /proc entry is open to us.
+SegmentFiles segment_through_proc(const Descriptor& socket, SegmentReader::Access access) {
+  SegmentFiles files;
   ucred peer{};
   socklen_t length = sizeof peer;
-  if (getsockopt(socket.get(), SOL_SOCKET, SO_PEERCRED, &peer, &length) != 0 || peer.pid <= 0)
-    return {};
+  if (getsockopt(socket.get(), SOL_SOCKET, SO_PEERCRED, &peer, &length) != 0 || peer.pid <= 0) {
+    return files;
+  }
   std::error_code error;
   const std::filesystem::path folder = fmt::format("/proc/{}/fd", peer.pid);
   for (const auto& entry : std::filesystem::directory_iterator(folder, error)) {
-    const auto target = std::filesystem::read_symlink(entry.path(), error);
-    if (target.string().starts_with("/memfd:portpool")) {
-      return Descriptor(::open(entry.path().c_str(), open_mode | O_CLOEXEC));
+    const std::string target = std::filesystem::read_symlink(entry.path(), error).string();
+    if (target.starts_with(fmt::format("/memfd:{} ", kStructureName))) {
+      files.structure = Descriptor(::open(entry.path().c_str(), O_RDONLY | O_CLOEXEC));
+    } else if (target.starts_with(fmt::format("/memfd:{} ", kHintsName))) {
+      const int mode = access == SegmentReader::Access::trace ? O_RDWR : O_RDONLY;
+      files.hints = Descriptor(::open(entry.path().c_str(), mode | O_CLOEXEC));
     }
   }
-  return {};
+  files.structure_size = size_of(files.structure);
+  files.hints_size = size_of(files.hints);
+  return files;
+}
+
+[[noreturn]] void refuse_layout(unsigned major, unsigned minor) {
+  throw UserError(
+      fmt::format("the daemon has layout {}.{}, this program {}.{}; use the poold of the "
+                  "daemon's own build",
+                  major, minor, kLayoutMajor, kLayoutMinor));
 }
 
 }  // namespace
 
-Descriptor receive_segment(const Descriptor& socket, const std::string& path) {
+SegmentFiles receive_segment(const Descriptor& socket, const std::string& path) {
   pollfd ready{socket.get(), POLLIN, 0};
   if (poll(&ready, 1, kPatienceMs) != 1) {
     throw UserError(fmt::format("the daemon on {} does not answer; is it stopped?", path));
   }
   HandoverMessage message{};
-  iovec part{&message, sizeof message};
-  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
-  msghdr header{};
-  header.msg_iov = &part;
-  header.msg_iovlen = 1;
-  header.msg_control = control;
-  header.msg_controllen = sizeof control;
-  const ssize_t got = recvmsg(socket.get(), &header, MSG_CMSG_CLOEXEC);
-  int fd = -1;
-  const cmsghdr* rights = CMSG_FIRSTHDR(&header);
-  if (rights != nullptr && rights->cmsg_type == SCM_RIGHTS &&
-      rights->cmsg_len == CMSG_LEN(sizeof fd)) {
-    std::copy_n(reinterpret_cast<const char*>(CMSG_DATA(rights)), sizeof fd,
-                reinterpret_cast<char*>(&fd));
-  }
-  Descriptor segment(fd);
-  if (got != static_cast<ssize_t>(sizeof message) || message.magic != kMagic) {
+  Received received =
+      receive_with_descriptors(socket.get(), std::as_writable_bytes(std::span(&message, 1)));
+  if (received.bytes < offsetof(HandoverMessage, answer) || message.magic != kMagic) {
     throw UserError(fmt::format("what listens on {} is not poold", path));
+  }
+  if (message.layout_major != kLayoutMajor) {
+    refuse_layout(message.layout_major, message.layout_minor);
   }
   if (message.answer == Handover::refused_user) {
     throw UserError(
@@ -75,7 +83,11 @@ Descriptor receive_segment(const Descriptor& socket, const std::string& path) {
   if (message.answer == Handover::refused_netns) {
     throw UserError("the daemon is in another network namespace; run this command in the same one");
   }
-  return segment;
+  if (received.descriptors.size() != 2) {
+    throw UserError(fmt::format("the daemon on {} handed over no segment", path));
+  }
+  return {std::move(received.descriptors[0]), std::move(received.descriptors[1]),
+          message.structure_size, message.hints_size};
 }
 
 Descriptor connect_to_daemon(const std::string& path) {
@@ -108,31 +120,29 @@ Descriptor connect_to_daemon(const std::string& path) {
 
 SegmentReader::SegmentReader(const std::string& socket_path, Access access) {
   const Descriptor socket = connect_to_daemon(socket_path);
-  Descriptor segment = segment_through_proc(socket, access == Access::trace ? O_RDWR : O_RDONLY);
-  if (!segment) segment = receive_segment(socket, socket_path);
-  struct stat info {};
-  if (!segment || fstat(segment.get(), &info) != 0 ||
-      static_cast<std::size_t>(info.st_size) < sizeof(SegmentHeader)) {
-    throw UserError(fmt::format("the daemon on {} handed over no segment", socket_path));
+  SegmentFiles files = segment_through_proc(socket, access);
+  if (!files.structure || !files.hints) files = receive_segment(socket, socket_path);
+  const std::string damaged =
+      fmt::format("the segment of the daemon on {} is damaged", socket_path);
+  if (!is_memory_file(files.structure.get(), files.structure_size) ||
+      !is_memory_file(files.hints.get(), files.hints_size)) {
+    throw UserError(damaged);
   }
-  region_ =
-      boost::interprocess::mapped_region(Mappable{segment.get()}, boost::interprocess::read_only, 0,
-                                         static_cast<std::size_t>(info.st_size));
-  const auto& header = *static_cast<const SegmentHeader*>(region_.get_address());
-  switch (SegmentView::open(region_.get_address(), region_.get_size(), view_)) {
+  using boost::interprocess::mapped_region;
+  const auto hints_mode =
+      access == Access::trace ? boost::interprocess::read_write : boost::interprocess::read_only;
+  structure_ = mapped_region(Mappable{files.structure.get()}, boost::interprocess::read_only, 0,
+                             files.structure_size);
+  hints_ = mapped_region(Mappable{files.hints.get()}, hints_mode, 0, files.hints_size);
+  const auto& header = *static_cast<const StructureHeader*>(structure_.get_address());
+  switch (SegmentView::open(structure_.get_address(), structure_.get_size(), hints_.get_address(),
+                            hints_.get_size(), view_)) {
     case SegmentCheck::ok:
-      break;
+      return;
     case SegmentCheck::other_layout:
-      throw UserError(
-          fmt::format("the daemon has layout {}.{}, this program {}.{}; use the poold of the "
-                      "daemon's own build",
-                      header.layout_major, header.layout_minor, kLayoutMajor, kLayoutMinor));
+      refuse_layout(header.layout_major, header.layout_minor);
     default:
-      throw UserError(fmt::format("the segment of the daemon on {} is damaged", socket_path));
-  }
-  if (access == Access::trace) {
-    header_ = boost::interprocess::mapped_region(
-        Mappable{segment.get()}, boost::interprocess::read_write, 0, sizeof(SegmentHeader));
+      throw UserError(damaged);
   }
 }
 

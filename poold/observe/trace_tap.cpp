@@ -17,16 +17,12 @@ TraceTap::TraceTap(const std::string& socket_path)
     : socket_path_(socket_path),
       reader_(socket_path, SegmentReader::Access::trace),
       heartbeat_(reader_.view().header(), Clock::now()) {
-  if (reader_.view().trace_count() == 0) {
-    throw UserError(fmt::format(
-        "the daemon on {} is of a version without trace; restart it from this build", socket_path));
-  }
-  position_ = reader_.view().header().trace_head.load(std::memory_order_relaxed);
-  renew_trace(reader_.writable_header());
+  position_ = reader_.view().hints().trace_head.load(std::memory_order_relaxed);
+  renew_trace(reader_.view());
 }
 
 void TraceTap::check_daemon() {
-  const SegmentHeader& header = reader_.view().header();
+  const StructureHeader& header = reader_.view().header();
   if (header.stopped.load(std::memory_order_relaxed) != 0) {
     throw UserError(fmt::format(
         "the daemon on {} has ended; programs are on the kernel's path until one is started",
@@ -40,14 +36,14 @@ void TraceTap::check_daemon() {
   }
 }
 
-// Once a second or so: each store makes every CPU fetch the header's line anew.
+// Once a second or so: each store makes every CPU fetch the line anew.
 void TraceTap::keep_on() {
-  SegmentHeader& header = reader_.writable_header();
+  const SegmentView& view = reader_.view();
   const std::uint32_t left =
-      header.trace_until.load(std::memory_order_relaxed) -
-      static_cast<std::uint32_t>(header.heartbeat.load(std::memory_order_relaxed));
-  if (is_traced(header) && left > kTraceLeaseBeats * 2 / 3) return;
-  if (!renew_trace(header)) ++pauses_;
+      view.hints().trace_until.load(std::memory_order_relaxed) -
+      static_cast<std::uint32_t>(view.header().heartbeat.load(std::memory_order_relaxed));
+  if (is_traced(view) && left > kTraceLeaseBeats * 2 / 3) return;
+  if (!renew_trace(view)) ++pauses_;
 }
 
 bool TraceTap::worth_waiting() {
@@ -62,7 +58,7 @@ bool TraceTap::worth_waiting() {
 void TraceTap::poll(const std::function<void(const TraceRecord&)>& take) {
   keep_on();
   const SegmentView& view = reader_.view();
-  const std::uint64_t head = view.header().trace_head.load(std::memory_order_relaxed);
+  const std::uint64_t head = view.hints().trace_head.load(std::memory_order_relaxed);
   if (head < position_) position_ = head;  // not by poold or the shim
   if (head - position_ > view.trace_count()) {
     lost_ += head - position_ - view.trace_count();

@@ -22,7 +22,7 @@ Monitor::Monitor(std::string socket_path)
       looked_at_(Clock::now()) {}
 
 void Monitor::judge_life(Clock::time_point now) {
-  const SegmentHeader& header = reader_->view().header();
+  const StructureHeader& header = reader_->view().header();
   const auto silence = heartbeat_.silence(header, now);
   snapshot_.silent_s = std::chrono::duration<double>(silence).count();
   snapshot_.alive = header.stopped.load(std::memory_order_relaxed) == 0 &&

@@ -14,7 +14,7 @@
 #include <vector>
 
 #include "portpool/handover.h"
-#include "portpool/layout.h"
+#include "portpool/hints.h"
 #include "portpool/linux.h"
 #include "support/temp_dir.h"
 #include "system/integration/common.h"
@@ -90,13 +90,13 @@ Section section(std::uint64_t offset, std::size_t stride, std::uint32_t count) {
 }
 
 // A header that the shim would accept, in a sealed file; `damage` is done to it before.
-int segment_file(const std::function<void(SegmentHeader&)>& damage) {
+int segment_file(const std::function<void(StructureHeader&)>& damage) {
   const int fd = memory_file(kSegmentSize);
   void* memory = mmap(nullptr, kSegmentSize, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-  auto* header = static_cast<SegmentHeader*>(memory);
+  auto* header = static_cast<StructureHeader*>(memory);
   header->layout_major = kLayoutMajor;
   header->layout_minor = kLayoutMinor;
-  header->header_size = sizeof(SegmentHeader);
+  header->header_size = sizeof(StructureHeader);
   header->segment_size = kSegmentSize;
   header->generation = 1;
   socklen_t length = sizeof header->netns_cookie;
@@ -178,7 +178,7 @@ TEST_F(FakeDaemonTest, HasAnotherLayout) {
   expect_native_with_file(FallbackReason::k_layout_mismatch, segment_file([](auto&) {}), message);
   expect_native_with_file(
       FallbackReason::k_layout_mismatch,
-      segment_file([](SegmentHeader& header) { header.layout_major = kLayoutMajor + 1; }));
+      segment_file([](StructureHeader& header) { header.layout_major = kLayoutMajor + 1; }));
 }
 
 TEST_F(FakeDaemonTest, Refuses) {
@@ -220,19 +220,19 @@ TEST_F(FakeDaemonTest, SegmentThatCouldShrink) {
 }
 
 TEST_F(FakeDaemonTest, DamagedHeaders) {
-  const std::vector<std::function<void(SegmentHeader&)>> damages{
-      [](SegmentHeader& h) { h.magic.store(0); },
-      [](SegmentHeader& h) { h.magic.store(kMagic + 1); },
-      [](SegmentHeader& h) { h.lanes.offset = kSegmentSize; },
-      [](SegmentHeader& h) { h.lanes.offset = UINT64_MAX - 63; },
-      [](SegmentHeader& h) { h.lanes.count = UINT32_MAX; },
-      [](SegmentHeader& h) { h.lanes.count = 0; },
-      [](SegmentHeader& h) { h.lanes.stride = 64; },
-      [](SegmentHeader& h) { h.directory.offset = 0; },
-      [](SegmentHeader& h) { h.directory.offset = 4097; },
-      [](SegmentHeader& h) { h.requests.count = 1U << 30; },
-      [](SegmentHeader& h) { h.shards.stride = 0; },
-      [](SegmentHeader& h) { h.pools.offset = kSegmentSize - 1; },
+  const std::vector<std::function<void(StructureHeader&)>> damages{
+      [](StructureHeader& h) { h.magic.store(0); },
+      [](StructureHeader& h) { h.magic.store(kMagic + 1); },
+      [](StructureHeader& h) { h.lanes.offset = kSegmentSize; },
+      [](StructureHeader& h) { h.lanes.offset = UINT64_MAX - 63; },
+      [](StructureHeader& h) { h.lanes.count = UINT32_MAX; },
+      [](StructureHeader& h) { h.lanes.count = 0; },
+      [](StructureHeader& h) { h.lanes.stride = 64; },
+      [](StructureHeader& h) { h.directory.offset = 0; },
+      [](StructureHeader& h) { h.directory.offset = 4097; },
+      [](StructureHeader& h) { h.requests.count = 1U << 30; },
+      [](StructureHeader& h) { h.shards.stride = 0; },
+      [](StructureHeader& h) { h.pools.offset = kSegmentSize - 1; },
   };
   for (std::size_t i = 0; i < damages.size(); ++i) {
     SCOPED_TRACE("damage " + std::to_string(i));
@@ -242,16 +242,16 @@ TEST_F(FakeDaemonTest, DamagedHeaders) {
 
 TEST_F(FakeDaemonTest, SegmentOfAnotherNamespace) {
   expect_native_with_file(FallbackReason::k_other_netns,
-                          segment_file([](SegmentHeader& h) { h.netns_cookie += 1; }));
+                          segment_file([](StructureHeader& h) { h.netns_cookie += 1; }));
 }
 
 // Accepted, and then full of nonsense: every word of it is random.
 TEST_F(FakeDaemonTest, ScribbledSegment) {
   for (unsigned seed = 1; seed <= 10; ++seed) {
-    const int fd = segment_file([seed](SegmentHeader& header) {
+    const int fd = segment_file([seed](StructureHeader& header) {
       std::srand(seed);
       auto* bytes = reinterpret_cast<unsigned char*>(&header);
-      const std::size_t start = offsetof(SegmentHeader, heartbeat);
+      const std::size_t start = offsetof(StructureHeader, heartbeat);
       for (std::size_t i = start; i < kSegmentSize; ++i) {
         bytes[i] = static_cast<unsigned char>(std::rand());
       }

@@ -10,7 +10,7 @@
 #include <fstream>
 #include <regex>
 
-#include "portpool/layout.h"
+#include "portpool/hints.h"
 #include "system/integration/common.h"
 
 namespace portpool::test {

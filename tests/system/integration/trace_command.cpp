@@ -100,8 +100,8 @@ class TraceCommand : public PooledNet {
     return words;
   }
 
-  bool is_listened_to() const { return is_traced(reader.view().header()); }
-  std::uint64_t head() const { return reader.view().header().trace_head.load(); }
+  bool is_listened_to() const { return is_traced(reader.view()); }
+  std::uint64_t head() const { return reader.view().hints().trace_head.load(); }
 
   // Ends it and returns the lines of its output, without the heading.
   static std::vector<std::string> finish(Process& trace) {

@@ -9,7 +9,7 @@
 #include "base/address_text.h"
 #include "lanes/lane_table.h"
 #include "lanes/segment.h"
-#include "portpool/port_map.h"
+#include "portpool/lane.h"
 #include "portpool/segment.h"
 
 namespace portpool::test {
@@ -17,10 +17,12 @@ namespace {
 
 LaneKey key_of(std::uint16_t port) { return {Address{}, *parse_address("10.0.0.1"), port}; }
 
-LaneChoice choice_of(std::vector<std::uint16_t> lanes, std::uint32_t flags = 0) {
+using Indices = std::vector<std::uint32_t>;
+
+LaneChoice choice_of(const Indices& lanes, std::uint32_t flags = 0) {
   LaneChoice choice;
   choice.flags = flags;
-  for (const std::uint16_t lane : lanes) choice.lanes[choice.count++] = lane;
+  for (const std::uint32_t lane : lanes) choice.lanes[choice.count++] = {lane, lane + 1};
   return choice;
 }
 
@@ -30,13 +32,24 @@ class Directory : public ::testing::Test {
 
   const SegmentView& view() const { return segment_.view(); }
   // Where the search for `key` begins, `probe` places on.
-  DirectoryEntry& place(const LaneKey& key, std::uint32_t probe = 0) const {
-    return view().directory_entry(view().directory_start(hash_of(key)) + probe);
+  std::uint32_t place(const LaneKey& key, std::uint32_t probe = 0) const {
+    return (view().directory_start(hash_of(key)) + probe) % view().directory_size();
   }
-  void expect_lanes(const LaneKey& key, const std::vector<std::uint16_t>& lanes) const {
+  DirectoryEntry& entry(const LaneKey& key) const {
+    return segment_.writer().directory_entry(place(key));
+  }
+  void write(std::uint32_t place, const LaneKey& key, const LaneChoice& choice) const {
+    segment_.writer().write_entry(place, key, choice);
+  }
+  void expect_lanes(const LaneKey& key, const Indices& lanes) const {
     LaneChoice found;
     ASSERT_TRUE(find_lanes(view(), key, found));
-    EXPECT_EQ(std::vector(found.lanes, found.lanes + found.count), lanes);
+    Indices indices;
+    for (std::uint32_t i = 0; i < found.count; ++i) {
+      EXPECT_EQ(found.lanes[i].generation, found.lanes[i].index + 1);
+      indices.push_back(found.lanes[i].index);
+    }
+    EXPECT_EQ(indices, lanes);
   }
   bool found(const LaneKey& key) const {
     LaneChoice out;
@@ -48,7 +61,7 @@ class Directory : public ::testing::Test {
 
 TEST_F(Directory, FindsWhatWasWritten) {
   EXPECT_FALSE(found(key_of(443)));
-  write_entry(place(key_of(443)), key_of(443), choice_of({3, 5, 7}, EntryFlags::fail_fast));
+  write(place(key_of(443)), key_of(443), choice_of({3, 5, 7}, EntryFlags::fail_fast));
   expect_lanes(key_of(443), {3, 5, 7});
   LaneChoice out;
   ASSERT_TRUE(find_lanes(view(), key_of(443), out));
@@ -58,36 +71,36 @@ TEST_F(Directory, FindsWhatWasWritten) {
 }
 
 TEST_F(Directory, AnEntryIsReplaced) {
-  write_entry(place(key_of(443)), key_of(443), choice_of({1, 2, 3}));
-  write_entry(place(key_of(443)), key_of(443), choice_of({4}));
+  write(place(key_of(443)), key_of(443), choice_of({1, 2, 3}));
+  write(place(key_of(443)), key_of(443), choice_of({4}));
   expect_lanes(key_of(443), {4});
 }
 
 TEST_F(Directory, ARefusalIsAnAnswerAnEmptyEntryIsNone) {
-  write_entry(place(key_of(443)), key_of(443), choice_of({}, EntryFlags::refused));
+  write(place(key_of(443)), key_of(443), choice_of({}, EntryFlags::refused));
   LaneChoice out;
   ASSERT_TRUE(find_lanes(view(), key_of(443), out));
   EXPECT_EQ(out.count, 0U);
   EXPECT_NE(out.flags & EntryFlags::refused, 0U);
-  write_entry(place(key_of(443)), key_of(443), choice_of({}));
+  write(place(key_of(443)), key_of(443), choice_of({}));
   EXPECT_FALSE(found(key_of(443)));
 }
 
 TEST_F(Directory, LooksOnOverOtherKeysUpToTheLastProbe) {
   for (std::uint32_t probe = 0; probe + 1 < kDirectoryProbes; ++probe) {
-    write_entry(place(key_of(443), probe), key_of(1), choice_of({9}));
+    write(place(key_of(443), probe), key_of(1), choice_of({9}));
   }
   EXPECT_FALSE(found(key_of(443)));
-  write_entry(place(key_of(443), kDirectoryProbes - 1), key_of(443), choice_of({6}));
+  write(place(key_of(443), kDirectoryProbes - 1), key_of(443), choice_of({6}));
   expect_lanes(key_of(443), {6});
-  write_entry(place(key_of(443), kDirectoryProbes - 1), key_of(1), choice_of({9}));
-  write_entry(place(key_of(443), kDirectoryProbes), key_of(443), choice_of({6}));
+  write(place(key_of(443), kDirectoryProbes - 1), key_of(1), choice_of({9}));
+  write(place(key_of(443), kDirectoryProbes), key_of(443), choice_of({6}));
   EXPECT_FALSE(found(key_of(443)));
 }
 
 TEST_F(Directory, AnEntryBeingWrittenCountsAsAbsent) {
-  DirectoryEntry& entry = place(key_of(443));
-  write_entry(entry, key_of(443), choice_of({3}));
+  DirectoryEntry& entry = this->entry(key_of(443));
+  write(place(key_of(443)), key_of(443), choice_of({3}));
   entry.sequence.fetch_add(1);
   EXPECT_FALSE(found(key_of(443)));
   entry.sequence.fetch_add(1);
@@ -95,10 +108,10 @@ TEST_F(Directory, AnEntryBeingWrittenCountsAsAbsent) {
 }
 
 TEST_F(Directory, AScribbledOddSequenceIsMendedByTheNextWrite) {
-  DirectoryEntry& entry = place(key_of(443));
+  DirectoryEntry& entry = this->entry(key_of(443));
   for (const std::uint32_t scribble : {1U, 77U, 0xFFFFFFFFU, 0xFFFFFFFEU}) {
     entry.sequence = scribble;
-    write_entry(entry, key_of(443), choice_of({3}));
+    write(place(key_of(443)), key_of(443), choice_of({3}));
     EXPECT_EQ(entry.sequence.load() % 2, 0U);
     EXPECT_NE(entry.sequence.load(), 0U);
     expect_lanes(key_of(443), {3});
@@ -106,8 +119,8 @@ TEST_F(Directory, AScribbledOddSequenceIsMendedByTheNextWrite) {
 }
 
 TEST_F(Directory, AScribbledCountIsCut) {
-  DirectoryEntry& entry = place(key_of(443));
-  write_entry(entry, key_of(443), choice_of({3}));
+  DirectoryEntry& entry = this->entry(key_of(443));
+  write(place(key_of(443)), key_of(443), choice_of({3}));
   entry.lane_count = ~std::uint32_t{0};
   LaneChoice out;
   ASSERT_TRUE(find_lanes(view(), key_of(443), out));
@@ -117,18 +130,18 @@ TEST_F(Directory, AScribbledCountIsCut) {
 TEST_F(Directory, GarbageEverywhereNeverLeadsOutOfBounds) {
   std::mt19937_64 random{1};
   for (std::uint32_t i = 0; i < view().directory_size(); ++i) {
-    DirectoryEntry& entry = view().directory_entry(i);
+    DirectoryEntry& entry = segment_.writer().directory_entry(i);
     entry.sequence = static_cast<std::uint32_t>(random());
     entry.flags = static_cast<std::uint32_t>(random());
     entry.lane_count = static_cast<std::uint32_t>(random());
     store_key(entry.key, key_of(static_cast<std::uint16_t>(random() % 64)));
-    for (auto& lane : entry.lanes) lane = static_cast<std::uint16_t>(random());
+    for (auto& lane : entry.lanes) lane = static_cast<std::uint32_t>(random());
   }
   for (std::uint16_t port = 0; port < 64; ++port) {
     LaneChoice out;
     if (!find_lanes(view(), key_of(port), out)) continue;
     ASSERT_LE(out.count, kLanesPerEntry);
-    for (std::uint32_t i = 0; i < out.count; ++i) view().lane(out.lanes[i]).ring.load();
+    for (std::uint32_t i = 0; i < out.count; ++i) view().lane_hints(out.lanes[i].index).ring.load();
   }
 }
 
@@ -142,8 +155,9 @@ TEST_F(Directory, KeysGoThroughTheSegmentUnchanged) {
 }
 
 // All lanes of one writing are equal, so a reader that mixes two of them is seen.
-void expect_no_mixture(const SegmentView& view, DirectoryEntry& entry, const LaneKey& key,
+void expect_no_mixture(const StructureWriter& structure, std::uint32_t place, const LaneKey& key,
                        bool scribble) {
+  const SegmentView& view = structure.view();
   std::atomic<bool> done{false};
   std::atomic<int> torn{0};
   std::atomic<int> hits{0};
@@ -153,7 +167,7 @@ void expect_no_mixture(const SegmentView& view, DirectoryEntry& entry, const Lan
       if (!find_lanes(view, key, out)) continue;
       ++hits;
       for (std::uint32_t i = 0; i < out.count; ++i) {
-        if (out.lanes[i] != out.lanes[0] || out.count != out.lanes[0] % 32 + 1U) {
+        if (out.lanes[i] != out.lanes[0] || out.count != out.lanes[0].index % 32 + 1U) {
           ++torn;
           break;
         }
@@ -166,9 +180,9 @@ void expect_no_mixture(const SegmentView& view, DirectoryEntry& entry, const Lan
   for (std::uint32_t round = 0; round < 300'000 || hits < 1000; ++round) {
     LaneChoice choice;
     choice.count = round % 32 + 1;
-    for (auto& lane : choice.lanes) lane = static_cast<std::uint16_t>(round);
-    if (scribble) entry.sequence.fetch_add(1);
-    write_entry(entry, key, choice);
+    for (auto& lane : choice.lanes) lane = {round % kMaxLanes, 1};
+    if (scribble) structure.directory_entry(place).sequence.fetch_add(1);
+    structure.write_entry(place, key, choice);
     if (round % 1024 == 0) std::this_thread::yield();
   }
   done = true;
@@ -177,35 +191,38 @@ void expect_no_mixture(const SegmentView& view, DirectoryEntry& entry, const Lan
 }
 
 TEST_F(Directory, AReaderNeverSeesAMixture) {
-  expect_no_mixture(view(), place(key_of(443)), key_of(443), false);
+  expect_no_mixture(segment_.writer(), place(key_of(443)), key_of(443), false);
 }
 
 // Once: write_entry() adds 1 to a sequence that a client made odd, so the entry is marked
 // stable while it is being written, and ends with the same number.
 TEST_F(Directory, AReaderNeverSeesAMixtureAfterAScribble) {
-  expect_no_mixture(view(), place(key_of(443)), key_of(443), true);
+  expect_no_mixture(segment_.writer(), place(key_of(443)), key_of(443), true);
 }
 
 TEST_F(Directory, LaneTablePublishesAndRefuses) {
-  LaneTable table(view());
+  LaneTable table(segment_.writer());
   LaneRecord* record =
       table.add({*parse_address("10.0.0.9"), *parse_address("10.0.0.1"), 443}, 0, {32768, 60999});
   ASSERT_NE(record, nullptr);
   EXPECT_EQ(table.find(record->key), record);
-  EXPECT_EQ(table.lane(*record).live.load(), 0U);  // not before a client can find it
-  EXPECT_EQ(table.lane(*record).ports.load(), 60999U << 16 | 32768U);
   EXPECT_FALSE(found(key_of(443)));
   ASSERT_TRUE(table.publish(key_of(443), {record}, EntryFlags::balance));
-  EXPECT_EQ(table.lane(*record).live.load(), 1U);
-  expect_lanes(key_of(443), {0});
-  ASSERT_TRUE(table.publish(key_of(443), {}, 0));
   LaneChoice out;
+  ASSERT_TRUE(find_lanes(view(), key_of(443), out));
+  ASSERT_EQ(out.count, 1U);
+  EXPECT_EQ(out.lanes[0], record->ref);
+  LaneIdentity lane;
+  ASSERT_TRUE(read_lane(view(), record->ref, lane));
+  EXPECT_EQ(lane.key, record->key);
+  EXPECT_EQ(lane.ports, (PortRange{32768, 60999}));
+  ASSERT_TRUE(table.publish(key_of(443), {}, 0));
   ASSERT_TRUE(find_lanes(view(), key_of(443), out));
   EXPECT_EQ(out.flags, EntryFlags::refused);
 }
 
 TEST_F(Directory, LaneTableEndsWithTheLanes) {
-  LaneTable table(view());
+  LaneTable table(segment_.writer());
   for (std::uint16_t port = 1; port <= 16; ++port) {
     EXPECT_NE(table.add(key_of(port), 0, {1, 2}), nullptr);
   }
@@ -214,7 +231,7 @@ TEST_F(Directory, LaneTableEndsWithTheLanes) {
 }
 
 TEST_F(Directory, LaneTableWithdraws) {
-  LaneTable table(view());
+  LaneTable table(segment_.writer());
   const LaneRecord* record = table.add(key_of(1), 0, {1, 2});
   for (std::uint16_t port = 10; port <= 12; ++port) {
     ASSERT_TRUE(table.publish(key_of(port), {record}, 0));
@@ -230,17 +247,17 @@ TEST_F(Directory, LaneTableWithdraws) {
 
 // A full table gives up lanes that nobody uses and that hold no port, and no others.
 TEST_F(Directory, LaneTableRetiresOnlyIdleLanes) {
-  LaneTable table(view());
+  LaneTable table(segment_.writer());
   for (std::uint16_t port = 1; port <= 16; ++port) {
     const LaneRecord* record = table.add(key_of(port), 0, {100, 101});
     ASSERT_NE(record, nullptr);
-    put_port(free_map(table.lane(*record), 0), 100);
-    if (port != 3) put_port(free_map(table.lane(*record), 0), 101);
+    put_port(free_map(table.hints(*record), 0), 100);
+    if (port != 3) put_port(free_map(table.hints(*record), 0), 101);
     ASSERT_TRUE(table.publish(key_of(port), {record}, 0));
   }
   EXPECT_EQ(table.retire_idle(), 0U) << "all were just made";
   segment_.header().heartbeat += 1000;
-  table.lane(*table.find(key_of(5))).last_used_beat = segment_.header().heartbeat.load();
+  table.hints(*table.find(key_of(5))).last_used_beat = segment_.header().heartbeat.load();
   EXPECT_EQ(table.retire_idle(), 2U) << "an eighth of the places";
   EXPECT_EQ(table.retire_idle(), 0U) << "which is enough room";
   EXPECT_EQ(table.records().size(), 14U);
@@ -250,14 +267,14 @@ TEST_F(Directory, LaneTableRetiresOnlyIdleLanes) {
   EXPECT_NE(table.find(key_of(3)), nullptr) << "it has a port in use";
   EXPECT_NE(table.find(key_of(5)), nullptr) << "it was just used";
   for (std::uint32_t i = 0; i < view().lane_count(); ++i) {
-    const Lane& lane = view().lane(i);
-    EXPECT_EQ(lane.live.load() == 0, lane.words[0][1].load() == 0) << "lane " << i;
+    const bool retired = view().lane_info(i).generation.load() == 0;
+    EXPECT_EQ(retired, view().lane_hints(i).words[0][1].load() == 0) << "lane " << i;
   }
 }
 
 // More questions than places near a hash: publish() says so, and what stands there stays.
 TEST_F(Directory, LaneTableFillsThePlacesAndThenSaysNo) {
-  LaneTable table(view());
+  LaneTable table(segment_.writer());
   const LaneRecord* record = table.add(key_of(1), 0, {1, 2});
   std::vector<LaneKey> placed;
   bool refused = false;

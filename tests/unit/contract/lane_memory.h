@@ -12,11 +12,11 @@ namespace portpool::test {
 using PortSet = std::set<std::uint16_t>;
 
 // A lane as poold gets it: all bytes 0.
-inline std::unique_ptr<Lane> make_lane() { return std::make_unique<Lane>(); }
+inline std::unique_ptr<LaneHints> make_lane() { return std::make_unique<LaneHints>(); }
 
 inline PortMapId map_id(std::size_t index) { return static_cast<PortMapId>(index); }
 
-inline PortSet ports_in(Lane& lane, PortMapId id) {
+inline PortSet ports_in(LaneHints& lane, PortMapId id) {
   const PortMap map = port_map(lane, id);
   PortSet ports;
   for (std::uint32_t word = 0; word < kPortWords; ++word) {
@@ -28,7 +28,7 @@ inline PortSet ports_in(Lane& lane, PortMapId id) {
   return ports;
 }
 
-inline PortSet free_ports(Lane& lane) {
+inline PortSet free_ports(LaneHints& lane) {
   PortSet ports;
   for (std::size_t map = 0; map < kFreeMaps; ++map) ports.merge(ports_in(lane, map_id(map)));
   return ports;
@@ -43,7 +43,7 @@ inline PortSet range_of(std::uint32_t low, std::uint32_t high) {
 }
 
 // Every port from low to high free, in three ages, as fill_lane() leaves them.
-inline void make_free(Lane& lane, std::uint32_t low, std::uint32_t high) {
+inline void make_free(LaneHints& lane, std::uint32_t low, std::uint32_t high) {
   for (std::uint32_t port = low; port <= high; ++port) {
     const auto age = static_cast<std::uint32_t>(detail::next_random(port + 1) % 3);
     put_port(free_map(lane, age), static_cast<std::uint16_t>(port));

@@ -1,5 +1,5 @@
 // docs/layout.md tells other programs where each field lies: it must be what the compiler made.
-#include "portpool/layout.h"
+#include "portpool/hints.h"
 
 #include <gtest/gtest.h>
 
@@ -41,13 +41,14 @@ std::map<std::string, Place> fields_of_Section() {
           PORTPOOL_FIELD(Section, count)};
 }
 
-std::map<std::string, Place> fields_of_SegmentHeader() {
-  using H = SegmentHeader;
+std::map<std::string, Place> fields_of_StructureHeader() {
+  using H = StructureHeader;
   return {PORTPOOL_FIELD(H, magic),
           PORTPOOL_FIELD(H, layout_major),
           PORTPOOL_FIELD(H, layout_minor),
           PORTPOOL_FIELD(H, header_size),
-          PORTPOOL_FIELD(H, segment_size),
+          PORTPOOL_FIELD(H, structure_size),
+          PORTPOOL_FIELD(H, hints_size),
           PORTPOOL_FIELD(H, generation),
           PORTPOOL_FIELD(H, netns_cookie),
           PORTPOOL_FIELD(H, netns_inode),
@@ -56,10 +57,11 @@ std::map<std::string, Place> fields_of_SegmentHeader() {
           PORTPOOL_FIELD(H, reserved0),
           PORTPOOL_FIELD(H, daemon_version),
           PORTPOOL_FIELD(H, directory),
+          PORTPOOL_FIELD(H, lane_infos),
+          PORTPOOL_FIELD(H, pools),
           PORTPOOL_FIELD(H, requests),
           PORTPOOL_FIELD(H, shards),
-          PORTPOOL_FIELD(H, lanes),
-          PORTPOOL_FIELD(H, pools),
+          PORTPOOL_FIELD(H, lane_hints),
           PORTPOOL_FIELD(H, trace),
           PORTPOOL_FIELD(H, reserved1),
           PORTPOOL_FIELD(H, heartbeat),
@@ -72,16 +74,26 @@ std::map<std::string, Place> fields_of_SegmentHeader() {
           PORTPOOL_FIELD(H, reconcile_cpu_ns),
           PORTPOOL_FIELD(H, attaches_refused),
           PORTPOOL_FIELD(H, lanes_touched),
-          PORTPOOL_FIELD(H, trace_until),
-          PORTPOOL_FIELD(H, doorbell),
-          PORTPOOL_FIELD(H, ab_block),
-          PORTPOOL_FIELD(H, trace_head)};
+          PORTPOOL_FIELD(H, ab_block)};
+}
+
+std::map<std::string, Place> fields_of_LaneInfo() {
+  using I = LaneInfo;
+  return {PORTPOOL_FIELD(I, generation), PORTPOOL_FIELD(I, ports), PORTPOOL_FIELD(I, pool),
+          PORTPOOL_FIELD(I, low),        PORTPOOL_FIELD(I, full),  PORTPOOL_FIELD(I, crowded),
+          PORTPOOL_FIELD(I, key)};
 }
 
 std::map<std::string, Place> fields_of_DirectoryEntry() {
   using E = DirectoryEntry;
-  return {PORTPOOL_FIELD(E, sequence),   PORTPOOL_FIELD(E, flags),     PORTPOOL_FIELD(E, key),
-          PORTPOOL_FIELD(E, lane_count), PORTPOOL_FIELD(E, reserved0), PORTPOOL_FIELD(E, lanes)};
+  return {PORTPOOL_FIELD(E, sequence), PORTPOOL_FIELD(E, flags), PORTPOOL_FIELD(E, key),
+          PORTPOOL_FIELD(E, lane_count), PORTPOOL_FIELD(E, lanes)};
+}
+
+std::map<std::string, Place> fields_of_HintsHeader() {
+  using H = HintsHeader;
+  return {PORTPOOL_FIELD(H, trace_until), PORTPOOL_FIELD(H, doorbell), PORTPOOL_FIELD(H, reserved0),
+          PORTPOOL_FIELD(H, trace_head)};
 }
 
 std::map<std::string, Place> fields_of_RequestSlot() {
@@ -89,23 +101,13 @@ std::map<std::string, Place> fields_of_RequestSlot() {
           PORTPOOL_FIELD(RequestSlot, key)};
 }
 
-std::map<std::string, Place> fields_of_Lane() {
-  return {PORTPOOL_FIELD(Lane, key),
-          PORTPOOL_FIELD(Lane, live),
-          PORTPOOL_FIELD(Lane, pool),
-          PORTPOOL_FIELD(Lane, ports),
-          PORTPOOL_FIELD(Lane, reserved0),
-          PORTPOOL_FIELD(Lane, ring),
-          PORTPOOL_FIELD(Lane, low),
-          PORTPOOL_FIELD(Lane, attention),
-          PORTPOOL_FIELD(Lane, full),
-          PORTPOOL_FIELD(Lane, top),
-          PORTPOOL_FIELD(Lane, rejections),
-          PORTPOOL_FIELD(Lane, exhausted),
-          PORTPOOL_FIELD(Lane, last_used_beat),
-          PORTPOOL_FIELD(Lane, next_probe_ns),
-          PORTPOOL_FIELD(Lane, mid),
-          PORTPOOL_FIELD(Lane, words)};
+std::map<std::string, Place> fields_of_LaneHints() {
+  using L = LaneHints;
+  return {PORTPOOL_FIELD(L, ring),          PORTPOOL_FIELD(L, attention),
+          PORTPOOL_FIELD(L, top),           PORTPOOL_FIELD(L, rejections),
+          PORTPOOL_FIELD(L, exhausted),     PORTPOOL_FIELD(L, last_used_beat),
+          PORTPOOL_FIELD(L, next_probe_ns), PORTPOOL_FIELD(L, relieved),
+          PORTPOOL_FIELD(L, mid),           PORTPOOL_FIELD(L, words)};
 }
 
 std::map<std::string, Place> fields_of_Shard() {
@@ -133,14 +135,11 @@ std::map<std::string, Place> fields_of_TraceEntry() {
 }
 
 Structs compiled() {
-  return {PORTPOOL_STRUCT(Section),
-          PORTPOOL_STRUCT(SegmentHeader),
-          PORTPOOL_STRUCT(DirectoryEntry),
-          PORTPOOL_STRUCT(RequestSlot),
-          PORTPOOL_STRUCT(Lane),
-          PORTPOOL_STRUCT(Shard),
-          PORTPOOL_STRUCT(LatencyHistogram),
-          PORTPOOL_STRUCT(PoolInfo),
+  return {PORTPOOL_STRUCT(Section),          PORTPOOL_STRUCT(StructureHeader),
+          PORTPOOL_STRUCT(LaneInfo),         PORTPOOL_STRUCT(HintsHeader),
+          PORTPOOL_STRUCT(DirectoryEntry),   PORTPOOL_STRUCT(RequestSlot),
+          PORTPOOL_STRUCT(LaneHints),        PORTPOOL_STRUCT(Shard),
+          PORTPOOL_STRUCT(LatencyHistogram), PORTPOOL_STRUCT(PoolInfo),
           PORTPOOL_STRUCT(TraceEntry)};
 }
 
@@ -195,8 +194,8 @@ TEST(LayoutPage, ShowsEachFieldWhereItIs) {
 TEST(LayoutPage, ListsLeaveNoFieldOut) {
   // Bytes that alignment leaves unused.
   const std::map<std::string, std::size_t> padding = {
-      {"SegmentHeader", 40 + 48},  {"DirectoryEntry", 8}, {"RequestSlot", 16},
-      {"Lane", 8 + 8 + 32 + 2624}, {"Shard", 2560},       {"TraceEntry", 40}};
+      {"DirectoryEntry", 12},        {"HintsHeader", 60 + 48}, {"RequestSlot", 16},
+      {"LaneHints", 16 + 28 + 2688}, {"Shard", 2560},          {"TraceEntry", 40}};
   for (const auto& [name, structure] : compiled()) {
     std::size_t covered = 0;
     for (const auto& [field, place] : structure.fields) covered += place.size;

@@ -53,7 +53,7 @@ TEST(FreeRing, LengthFollowsDroppingAndAdding) {
 }
 
 // The maps in play except the youngest: what must be used up before a port released now returns.
-PortSet older_than_released(Lane& lane) {
+PortSet older_than_released(LaneHints& lane) {
   const FreeRing ring = FreeRing::unpack(lane.ring);
   PortSet ports;
   for (std::uint32_t i = 0; i + 1 < ring.length(); ++i) {

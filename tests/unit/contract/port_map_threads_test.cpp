@@ -3,12 +3,12 @@
 
 #include <array>
 #include <atomic>
-#include <boost/interprocess/mapped_region.hpp>
 #include <memory>
 #include <random>
 #include <thread>
 #include <vector>
 
+#include "base/mapping.h"
 #include "lanes/lane_update.h"
 #include "lanes/segment.h"
 #include "unit/contract/lane_memory.h"
@@ -19,29 +19,29 @@ namespace {
 constexpr std::uint16_t kLow = 40000;
 constexpr std::size_t kThreads = 4;
 
-struct Mappable {
-  int fd;
-  boost::interprocess::mapping_handle_t get_mapping_handle() const { return {fd, false}; }
-};
-
 // One lane of one segment, seen through poold's mapping and through a client's.
 class TwoMappings {
  public:
   TwoMappings()
       : owner_({.lanes = 1, .shards = 1}, {}),
-        region_(Mappable{owner_.fd()}, boost::interprocess::read_write, 0, owner_.size()) {
+        structure_(Mappable{owner_.structure_fd()}, boost::interprocess::read_only, 0,
+                   owner_.structure_size()),
+        hints_(Mappable{owner_.hints_fd()}, boost::interprocess::read_write, 0,
+               owner_.hints_size()) {
     owner_.publish();
-    EXPECT_EQ(SegmentView::open(region_.get_address(), region_.get_size(), client_),
+    EXPECT_EQ(SegmentView::open(structure_.get_address(), structure_.get_size(),
+                                hints_.get_address(), hints_.get_size(), client_),
               SegmentCheck::ok);
   }
 
-  Lane& owner() const { return owner_.view().lane(0); }
-  Lane& client() const { return client_.lane(0); }
-  Lane& of_thread(std::size_t thread) const { return thread % 2 == 0 ? owner() : client(); }
+  LaneHints& owner() const { return owner_.view().lane_hints(0); }
+  LaneHints& client() const { return client_.lane_hints(0); }
+  LaneHints& of_thread(std::size_t thread) const { return thread % 2 == 0 ? owner() : client(); }
 
  private:
   Segment owner_;
-  boost::interprocess::mapped_region region_;
+  boost::interprocess::mapped_region structure_;
+  boost::interprocess::mapped_region hints_;
   SegmentView client_;
 };
 
@@ -64,7 +64,7 @@ void in_threads(Work work) {
 }
 
 // Claims and releases; with more hands than ports, so that the lane is often empty.
-void work_on(Lane& lane, Holders& holders, std::uint64_t seed, std::atomic<int>& doubles,
+void work_on(LaneHints& lane, Holders& holders, std::uint64_t seed, std::atomic<int>& doubles,
              std::atomic<bool>& done, int steps) {
   std::mt19937_64 random{seed};
   std::vector<std::uint16_t> mine;
@@ -86,7 +86,7 @@ void work_on(Lane& lane, Holders& holders, std::uint64_t seed, std::atomic<int>&
   }
 }
 
-void expect_each_free_once(Lane& lane, const PortSet& ports) {
+void expect_each_free_once(LaneHints& lane, const PortSet& ports) {
   std::size_t bits = 0;
   for (std::size_t map = 0; map < kPortMaps; ++map) bits += ports_in(lane, map_id(map)).size();
   EXPECT_EQ(bits, ports.size()) << "a port stands in two maps, or in none";
@@ -141,7 +141,7 @@ TEST_P(Threads, RepairMeanwhileChangesNothing) {
 
 // One client under reconcile: connects what it claims (a port that is taken is rejected), and on
 // close gives the port back as free, to quarantine, or, like a program that is killed, not at all.
-void connect_and_close(Lane& lane, Holders& holders, std::uint64_t seed, int steps) {
+void connect_and_close(LaneHints& lane, Holders& holders, std::uint64_t seed, int steps) {
   std::mt19937_64 random{seed};
   std::vector<std::uint16_t> mine;
   for (int step = 0; step < steps; ++step) {
@@ -169,7 +169,7 @@ void connect_and_close(Lane& lane, Holders& holders, std::uint64_t seed, int ste
   for (const std::uint16_t port : mine) holders.leave(port);
 }
 
-void reconcile(Lane& lane, LaneRecord& record, const Holders& holders, TruthCollector& truth) {
+void reconcile(LaneHints& lane, LaneRecord& record, const Holders& holders, TruthCollector& truth) {
   truth.begin({});
   truth.expect(record, lane);
   for (std::uint32_t port = record.range.low; port <= record.range.high; ++port) {

@@ -7,7 +7,7 @@
 
 #include "portpool/counters.h"
 #include "portpool/fallback.h"
-#include "portpool/layout.h"
+#include "portpool/hints.h"
 #include "portpool/results.h"
 
 namespace portpool::test {

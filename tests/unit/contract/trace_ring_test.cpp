@@ -16,8 +16,9 @@ class TraceRing : public testing::Test {
   TraceRing() : segment({.lanes = 1, .shards = 1}, {}) { segment.publish(); }
 
   const SegmentView& view() const { return segment.view(); }
-  SegmentHeader& header() { return segment.header(); }
-  std::uint64_t head() { return header().trace_head.load(); }
+  StructureHeader& header() { return segment.header(); }
+  HintsHeader& hints() { return segment.view().hints(); }
+  std::uint64_t head() { return hints().trace_head.load(); }
   TraceEntry& entry(std::uint64_t ticket) {
     return view().trace(static_cast<std::uint32_t>(ticket % view().trace_count()));
   }
@@ -75,7 +76,7 @@ TEST_F(TraceRing, OverwritesTheOldest) {
 }
 
 TEST_F(TraceRing, AnEntryThatIsBeingWrittenIsPending) {
-  header().trace_head.store(1);
+  hints().trace_head.store(1);
   EXPECT_EQ(read(0), TraceRead::pending);  // ticket taken, nothing written
   entry(0).sequence.store(1);
   EXPECT_EQ(read(0), TraceRead::pending);
@@ -83,7 +84,7 @@ TEST_F(TraceRing, AnEntryThatIsBeingWrittenIsPending) {
 
 TEST_F(TraceRing, AWriterThatDiedCostsOneEntryARound) {
   entry(0).sequence.store(1);
-  header().trace_head.store(1);
+  hints().trace_head.store(1);
   const std::uint64_t size = view().trace_count();
   for (std::uint64_t n = 1; n < size + 2; ++n) write_trace(view(), record_of(n));
   EXPECT_EQ(read(size), TraceRead::lost);
@@ -94,7 +95,7 @@ TEST_F(TraceRing, AWriterThatDiedCostsOneEntryARound) {
 TEST_F(TraceRing, AWriterThatWasOvertakenLeavesTheNewerEntryAlone) {
   const std::uint64_t size = view().trace_count();
   for (std::uint64_t n = 0; n <= size; ++n) write_trace(view(), record_of(n));
-  header().trace_head.store(0);  // the next writer has the ticket of a round before
+  hints().trace_head.store(0);  // the next writer has the ticket of a round before
   write_trace(view(), record_of(12345));
   TraceRecord record;
   ASSERT_EQ(read_trace(view(), size, record), TraceRead::complete);
@@ -106,7 +107,9 @@ TEST_F(TraceRing, AWriterThatWasOvertakenLeavesTheNewerEntryAlone) {
 TEST_F(TraceRing, TornEntriesAreNeverCalledComplete) {
   header().trace.count = 1;
   SegmentView small;
-  ASSERT_EQ(SegmentView::open(&header(), segment.size(), small), SegmentCheck::ok);
+  ASSERT_EQ(
+      SegmentView::open(&header(), segment.structure_size(), &hints(), segment.hints_size(), small),
+      SegmentCheck::ok);
   constexpr std::uint64_t kEnough = 100000;
   std::atomic<bool> enough{false};
   std::vector<std::thread> writers;
@@ -129,34 +132,26 @@ TEST_F(TraceRing, TornEntriesAreNeverCalledComplete) {
   EXPECT_EQ(mixed, 0U);
 }
 
-TEST_F(TraceRing, WithoutASectionNothingIsWritten) {
-  header().trace = {};
-  SegmentView none;
-  ASSERT_EQ(SegmentView::open(&header(), segment.size(), none), SegmentCheck::ok);
-  write_trace(none, record_of(1));
-  EXPECT_EQ(head(), 0U);
-}
-
 TEST_F(TraceRing, IsOnForThreeSecondsOfBeats) {
-  EXPECT_FALSE(is_traced(header()));
-  EXPECT_FALSE(renew_trace(header()));
-  EXPECT_TRUE(is_traced(header()));
-  EXPECT_TRUE(renew_trace(header()));
+  EXPECT_FALSE(is_traced(view()));
+  EXPECT_FALSE(renew_trace(view()));
+  EXPECT_TRUE(is_traced(view()));
+  EXPECT_TRUE(renew_trace(view()));
   for (std::uint32_t beat = 1; beat < kTraceLeaseBeats; ++beat) {
     segment.beat();
-    EXPECT_TRUE(is_traced(header()));
+    EXPECT_TRUE(is_traced(view()));
   }
   segment.beat();
-  EXPECT_FALSE(is_traced(header()));
-  EXPECT_FALSE(renew_trace(header()));
+  EXPECT_FALSE(is_traced(view()));
+  EXPECT_FALSE(renew_trace(view()));
 }
 
 TEST_F(TraceRing, ALeaseOutlivesTheWrapOfTheBeats) {
   for (const std::uint64_t beat :
        {0x100000000ULL - kTraceLeaseBeats, 0xFFFFFFF0ULL, 0xFFFFFFFFULL, 0x100000000ULL, ~0ULL}) {
     header().heartbeat.store(beat);
-    renew_trace(header());
-    EXPECT_TRUE(is_traced(header())) << beat;
+    renew_trace(view());
+    EXPECT_TRUE(is_traced(view())) << beat;
   }
 }
 
@@ -165,8 +160,8 @@ TEST_F(TraceRing, AScribbledLeaseIsNotBelieved) {
   const std::vector<std::uint32_t> unbelievable{1, 999, 1000, 1001 + kTraceLeaseBeats,
                                                 std::numeric_limits<std::uint32_t>::max()};
   for (const std::uint32_t until : unbelievable) {
-    header().trace_until.store(until);
-    EXPECT_FALSE(is_traced(header())) << until;
+    hints().trace_until.store(until);
+    EXPECT_FALSE(is_traced(view())) << until;
   }
 }
 

@@ -44,7 +44,6 @@ const char* name_of_map(std::size_t map) {
 LaneModel::LaneModel(std::uint16_t low, std::uint16_t high) : sockets_(kPorts) {
   record_.key = {*parse_address("10.0.0.1"), *parse_address("10.0.0.2"), 443};
   record_.range = {low, high};
-  lane_->ports = std::uint32_t{high} << 16 | low;
 }
 
 void LaneModel::block(std::uint16_t port, bool on) {

@@ -19,7 +19,7 @@ class LaneModel {
  public:
   LaneModel(std::uint16_t low, std::uint16_t high);
 
-  Lane& lane() { return *lane_; }
+  LaneHints& lane() { return *lane_; }
   LaneRecord& record() { return record_; }
   const LaneTruth& truth() const { return *truth_.find(record_.key); }
   std::uint16_t low() const { return record_.range.low; }
@@ -49,7 +49,7 @@ class LaneModel {
   std::vector<std::string> misplaced();
 
  private:
-  std::unique_ptr<Lane> lane_ = make_lane();
+  std::unique_ptr<LaneHints> lane_ = make_lane();
   LaneRecord record_;
   std::vector<Socket> sockets_;
   BlockedPorts blocked_;

@@ -403,14 +403,15 @@ TEST_F(LaneUpdate, CountsEachKind) {
   remove_port(map(map_id(1)), model_.high());
   remove_port(map(map_id(2)), model_.high());
   put_port(map(PortMapId::rejected), model_.high());
-  const LaneCounts counts = count_lane(model_.lane());
+  const LaneCounts counts = count_lane(model_.lane(), model_.record().range);
   EXPECT_EQ(counts.capacity, 371U);
   EXPECT_EQ(counts.in_use, 7U);
   EXPECT_EQ(counts.quarantined, 5U + 1U);
   EXPECT_EQ(counts.reusable, 9U);
   EXPECT_EQ(counts.blocked, 11U);
   EXPECT_EQ(counts.free, 371U - 7 - 6 - 11);
-  const LaneCounts marked = count_lane(model_.lane(), CountFrom::marked_maps);
+  const LaneCounts marked =
+      count_lane(model_.lane(), model_.record().range, CountFrom::marked_maps);
   EXPECT_EQ(marked.in_use, counts.in_use);
   EXPECT_EQ(marked.quarantined, counts.quarantined);
   EXPECT_EQ(marked.reusable, counts.reusable);
@@ -422,9 +423,8 @@ TEST_F(LaneUpdate, CountsOfADamagedLaneStayFinite) {
   for (auto& words : model_.lane().words) {
     for (auto& word : words) word = ~std::uint64_t{0};
   }
-  EXPECT_EQ(count_lane(model_.lane()).in_use, 0U);
-  model_.lane().ports = 1U << 16 | 2U;
-  EXPECT_EQ(count_lane(model_.lane()).capacity, 0U);
+  EXPECT_EQ(count_lane(model_.lane(), model_.record().range).in_use, 0U);
+  EXPECT_EQ(count_lane(model_.lane(), {2, 1}).capacity, 0U);
 }
 
 // Once: a client's scribble outside the range stays claimable for good: update_lane() looks

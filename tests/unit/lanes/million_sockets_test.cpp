@@ -64,7 +64,7 @@ class MillionSockets : public ::testing::Test {
     std::uint32_t source;
     std::uint32_t destination;
     LaneRecord record;
-    std::unique_ptr<Lane> lane = make_lane();
+    std::unique_ptr<LaneHints> lane = make_lane();
   };
 
   MillionSockets() {

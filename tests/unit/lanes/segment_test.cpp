@@ -4,20 +4,25 @@
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 
+#include <algorithm>
 #include <cstring>
 #include <limits>
 #include <memory>
 #include <vector>
 
 #include "lanes/segment.h"
+#include "portpool/memory_file.h"
 
 namespace portpool::test {
 namespace {
 
-constexpr Section SegmentHeader::*kSections[] = {
-    &SegmentHeader::directory, &SegmentHeader::requests, &SegmentHeader::shards,
-    &SegmentHeader::lanes,     &SegmentHeader::pools,    &SegmentHeader::trace};
+constexpr Section StructureHeader::*kInStructure[] = {
+    &StructureHeader::directory, &StructureHeader::lane_infos, &StructureHeader::pools};
+constexpr Section StructureHeader::*kInHints[] = {
+    &StructureHeader::requests, &StructureHeader::shards, &StructureHeader::lane_hints,
+    &StructureHeader::trace};
 
 class OpenSegment : public ::testing::Test {
  protected:
@@ -26,9 +31,12 @@ class OpenSegment : public ::testing::Test {
   }
   void SetUp() override { segment_.publish(); }
 
-  SegmentCheck open() { return open(segment_.size()); }
-  SegmentCheck open(std::size_t size) { return SegmentView::open(&header(), size, view_); }
-  SegmentHeader& header() { return segment_.header(); }
+  SegmentCheck open() { return open(segment_.structure_size(), segment_.hints_size()); }
+  SegmentCheck open(std::size_t structure_size, std::size_t hints_size) {
+    return SegmentView::open(&header(), structure_size, &segment_.view().hints(), hints_size,
+                             view_);
+  }
+  StructureHeader& header() { return segment_.header(); }
 
   Segment segment_;
   SegmentView view_;
@@ -40,32 +48,55 @@ TEST_F(OpenSegment, TakesWhatTheDaemonMakes) {
   EXPECT_EQ(view_.shard_count(), 2U);
   EXPECT_EQ(view_.request_count(), kRequestSlots);
   EXPECT_EQ(view_.pool_count(), kMaxPools);
+  EXPECT_EQ(view_.trace_count(), kTraceEntries);
   EXPECT_GE(view_.directory_size(), 64U);
   EXPECT_EQ(view_.network_namespace().cookie, 11U);
   EXPECT_EQ(view_.network_namespace().inode, 22U);
   EXPECT_TRUE(view_.same_geometry(segment_.view()));
   EXPECT_NE(header().generation, 0U);
-  EXPECT_EQ(header().segment_size, segment_.size());
+  EXPECT_EQ(header().structure_size, segment_.structure_size());
+  EXPECT_EQ(header().hints_size, segment_.hints_size());
 }
 
-TEST_F(OpenSegment, SectionsAreAlignedAndDoNotOverlap) {
-  std::vector<std::pair<std::uint64_t, std::uint64_t>> spans{{0, sizeof(SegmentHeader)}};
-  for (const auto section : kSections) {
-    const Section& s = header().*section;
+template <class Sections>
+void expect_apart(const StructureHeader& header, const Sections& sections, std::size_t header_size,
+                  std::size_t size) {
+  std::vector<std::pair<std::uint64_t, std::uint64_t>> spans{{0, header_size}};
+  for (const auto section : sections) {
+    const Section& s = header.*section;
     EXPECT_EQ(s.offset % 64, 0U);
     spans.emplace_back(s.offset, s.offset + std::uint64_t{s.stride} * s.count);
   }
   std::sort(spans.begin(), spans.end());
   for (std::size_t i = 1; i < spans.size(); ++i) EXPECT_LE(spans[i - 1].second, spans[i].first);
-  EXPECT_LE(spans.back().second, segment_.size());
+  EXPECT_LE(spans.back().second, size);
 }
 
-// A client that maps the segment must not be able to pull the file from under the others.
+TEST_F(OpenSegment, SectionsAreAlignedAndDoNotOverlap) {
+  expect_apart(header(), kInStructure, sizeof(StructureHeader), segment_.structure_size());
+  expect_apart(header(), kInHints, sizeof(HintsHeader), segment_.hints_size());
+}
+
+// A client that maps a file must not be able to pull it from under the others.
 TEST_F(OpenSegment, IsSealedInSize) {
-  const int seals = fcntl(segment_.fd(), F_GET_SEALS);
-  EXPECT_EQ(seals & (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL),
-            F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL);
-  EXPECT_NE(ftruncate(segment_.fd(), 4096), 0);
+  EXPECT_TRUE(is_memory_file(segment_.structure_fd(), segment_.structure_size()));
+  EXPECT_TRUE(is_memory_file(segment_.hints_fd(), segment_.hints_size()));
+  EXPECT_FALSE(is_memory_file(segment_.hints_fd(), segment_.hints_size() - 4096));
+  EXPECT_NE(ftruncate(segment_.hints_fd(), 4096), 0);
+}
+
+TEST_F(OpenSegment, TheStructureIsHandedOverReadOnly) {
+  const int fd = segment_.structure_fd();
+  const std::size_t size = segment_.structure_size();
+  EXPECT_EQ(fcntl(fd, F_GETFL) & O_ACCMODE, O_RDONLY);
+  EXPECT_EQ(mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0), MAP_FAILED);
+  void* const mapped = mmap(nullptr, size, PROT_READ, MAP_SHARED, fd, 0);
+  ASSERT_NE(mapped, MAP_FAILED);
+  EXPECT_NE(mprotect(mapped, size, PROT_READ | PROT_WRITE), 0);
+  munmap(mapped, size);
+  struct stat info {};
+  ASSERT_EQ(fstat(fd, &info), 0);
+  EXPECT_EQ(info.st_mode & 0777, 0600U);
 }
 
 TEST_F(OpenSegment, MagicZeroIsBeingWritten) {
@@ -79,9 +110,14 @@ TEST_F(OpenSegment, AnotherMagicIsNotASegment) {
 }
 
 TEST_F(OpenSegment, TooSmallForAHeaderIsNotASegment) {
-  EXPECT_EQ(open(0), SegmentCheck::not_a_segment);
-  EXPECT_EQ(open(sizeof(SegmentHeader) - 1), SegmentCheck::not_a_segment);
-  EXPECT_EQ(SegmentView::open(nullptr, segment_.size(), view_), SegmentCheck::not_a_segment);
+  const std::size_t hints = segment_.hints_size();
+  EXPECT_EQ(open(0, hints), SegmentCheck::not_a_segment);
+  EXPECT_EQ(open(sizeof(StructureHeader) - 1, hints), SegmentCheck::not_a_segment);
+  EXPECT_EQ(SegmentView::open(nullptr, segment_.structure_size(), &view_, hints, view_),
+            SegmentCheck::not_a_segment);
+  EXPECT_EQ(SegmentView::open(&header(), segment_.structure_size(), nullptr, hints, view_),
+            SegmentCheck::bad_geometry);
+  EXPECT_EQ(open(segment_.structure_size(), sizeof(HintsHeader) - 1), SegmentCheck::bad_geometry);
 }
 
 TEST_F(OpenSegment, AnotherMajorIsRefusedAnotherMinorIsNot) {
@@ -95,13 +131,18 @@ TEST_F(OpenSegment, AnotherMajorIsRefusedAnotherMinorIsNot) {
 }
 
 TEST_F(OpenSegment, AMappingShorterThanASectionIsBadGeometry) {
-  EXPECT_EQ(open(segment_.size() - 1), SegmentCheck::bad_geometry);
-  EXPECT_EQ(open(sizeof(SegmentHeader)), SegmentCheck::bad_geometry);
-  EXPECT_EQ(open(segment_.size() + 4096), SegmentCheck::ok);
+  const std::size_t structure = segment_.structure_size();
+  const std::size_t hints = segment_.hints_size();
+  EXPECT_EQ(open(structure, hints - 1), SegmentCheck::bad_geometry);
+  EXPECT_EQ(open(structure, sizeof(HintsHeader)), SegmentCheck::bad_geometry);
+  EXPECT_EQ(open(structure - 4096, hints), SegmentCheck::bad_geometry);
+  EXPECT_EQ(open(sizeof(StructureHeader), hints), SegmentCheck::bad_geometry);
+  EXPECT_EQ(open(structure + 4096, hints + 4096), SegmentCheck::ok);
 }
 
 TEST_F(OpenSegment, EachSectionsGeometryIsChecked) {
-  for (const auto section : kSections) {
+  const auto check = [this](Section StructureHeader::*section, std::size_t header_size,
+                            std::size_t size) {
     Section& s = header().*section;
     const Section good = s;
     const auto expect_refused = [&](const Section& bad, const char* what) {
@@ -110,69 +151,76 @@ TEST_F(OpenSegment, EachSectionsGeometryIsChecked) {
       s = good;
     };
     constexpr auto kHuge = std::numeric_limits<std::uint64_t>::max();
+    expect_refused({}, "no section");
     expect_refused({good.offset, good.stride, 0}, "no element");
     expect_refused({good.offset, good.stride, ~std::uint32_t{0}}, "too many elements");
     expect_refused({good.offset, 0, good.count}, "no stride");
     expect_refused({good.offset, good.stride - 64, good.count}, "a shorter stride");
     expect_refused({good.offset, good.stride + 64, good.count}, "a longer stride");
     expect_refused({0, good.stride, good.count}, "over the header");
-    expect_refused({sizeof(SegmentHeader) - 64, good.stride, good.count}, "into the header");
+    expect_refused({header_size - 64, good.stride, good.count}, "into the header");
     expect_refused({good.offset + 8, good.stride, 1}, "misaligned");
-    expect_refused({segment_.size(), good.stride, 1}, "at the end");
-    expect_refused({segment_.size() + 4096, good.stride, 1}, "after the end");
+    expect_refused({size, good.stride, 1}, "at the end");
+    expect_refused({size + 4096, good.stride, 1}, "after the end");
     expect_refused({kHuge - 4095, good.stride, 1}, "an offset that wraps");
     expect_refused({kHuge - 4095, good.stride, ~std::uint32_t{0}}, "an end that wraps");
     EXPECT_EQ(open(), SegmentCheck::ok);
+  };
+  for (const auto section : kInStructure) {
+    check(section, sizeof(StructureHeader), segment_.structure_size());
   }
+  for (const auto section : kInHints) check(section, sizeof(HintsHeader), segment_.hints_size());
 }
 
-// As a daemon of layout 1.0 leaves it.
-TEST_F(OpenSegment, MayHaveNoTrace) {
-  header().trace = {};
-  ASSERT_EQ(open(), SegmentCheck::ok);
-  EXPECT_EQ(view_.trace_count(), 0U);
+TEST_F(OpenSegment, EachLaneStandsInBothFiles) {
+  --header().lane_infos.count;
+  EXPECT_EQ(open(), SegmentCheck::bad_geometry);
 }
 
 TEST_F(OpenSegment, TheLastElementMayEndWithTheMapping) {
+  const std::size_t structure = segment_.structure_size();
   const Section& last = header().trace;
   const std::uint64_t end = last.offset + std::uint64_t{last.count} * sizeof(TraceEntry);
-  EXPECT_EQ(open(end), SegmentCheck::ok);
-  EXPECT_EQ(open(end - 1), SegmentCheck::bad_geometry);
+  EXPECT_EQ(open(structure, end), SegmentCheck::ok);
+  EXPECT_EQ(open(structure, end - 1), SegmentCheck::bad_geometry);
 }
 
 TEST_F(OpenSegment, AFailedOpenLeavesTheViewAlone) {
   ASSERT_EQ(open(), SegmentCheck::ok);
-  header().lanes.count = ~std::uint32_t{0};
+  header().lane_infos.count = ~std::uint32_t{0};
   ASSERT_EQ(open(), SegmentCheck::bad_geometry);
   EXPECT_EQ(view_.lane_count(), 3U);
 }
 
-// Geometry is read once: what a client writes into the header later leads nobody out of bounds.
+// Geometry is read once.
 TEST_F(OpenSegment, LaterChangesOfTheHeaderHaveNoEffect) {
   ASSERT_EQ(open(), SegmentCheck::ok);
-  const Lane* lane = &view_.lane(2);
-  header().lanes = {~std::uint64_t{0}, 1, ~std::uint32_t{0}};
-  EXPECT_EQ(&view_.lane(2), lane);
+  const LaneHints* lane = &view_.lane_hints(2);
+  header().lane_hints = {~std::uint64_t{0}, 1, ~std::uint32_t{0}};
+  EXPECT_EQ(&view_.lane_hints(2), lane);
   EXPECT_EQ(view_.lane_count(), 3U);
 }
 
 TEST_F(OpenSegment, AnyIndexStaysInside) {
   ASSERT_EQ(open(), SegmentCheck::ok);
-  const auto* begin = reinterpret_cast<const unsigned char*>(&header());
-  const auto expect_inside = [&](const auto& element) {
+  const auto expect_inside = [](const auto& element, const auto& head, std::size_t size) {
+    const auto* begin = reinterpret_cast<const unsigned char*>(&head);
     const auto* at = reinterpret_cast<const unsigned char*>(&element);
-    EXPECT_GE(at, begin + sizeof(SegmentHeader));
-    EXPECT_LE(at + sizeof element, begin + segment_.size());
+    EXPECT_GE(at, begin + sizeof head);
+    EXPECT_LE(at + sizeof element, begin + size);
   };
+  const std::size_t structure = segment_.structure_size();
+  const std::size_t hints = segment_.hints_size();
   for (const std::uint32_t i : {0U, 1U, 2U, 3U, 4U, 64U, 65535U, 0x7FFFFFFFU, 0xFFFFFFFFU}) {
-    expect_inside(view_.directory_entry(i));
-    expect_inside(view_.request(i));
-    expect_inside(view_.shard(i));
-    expect_inside(view_.lane(i));
-    expect_inside(view_.pool(i));
-    expect_inside(view_.trace(i));
+    expect_inside(view_.directory_entry(i), view_.header(), structure);
+    expect_inside(view_.lane_info(i), view_.header(), structure);
+    expect_inside(view_.pool(i), view_.header(), structure);
+    expect_inside(view_.request(i), view_.hints(), hints);
+    expect_inside(view_.shard(i), view_.hints(), hints);
+    expect_inside(view_.lane_hints(i), view_.hints(), hints);
+    expect_inside(view_.trace(i), view_.hints(), hints);
   }
-  EXPECT_EQ(&view_.lane(3), &view_.lane(0));
+  EXPECT_EQ(&view_.lane_hints(3), &view_.lane_hints(0));
 }
 
 TEST_F(OpenSegment, PoolNamesAreCutAndTerminated) {
@@ -184,11 +232,12 @@ TEST_F(OpenSegment, PoolNamesAreCutAndTerminated) {
 
 TEST(UnpublishedSegment, IsBeingWritten) {
   const Segment segment({.lanes = 1, .shards = 1}, {});
-  void* const base = mmap(nullptr, segment.size(), PROT_READ, MAP_SHARED, segment.fd(), 0);
+  const std::size_t size = segment.structure_size();
+  void* const base = mmap(nullptr, size, PROT_READ, MAP_SHARED, segment.structure_fd(), 0);
   ASSERT_NE(base, MAP_FAILED);
   SegmentView view;
-  EXPECT_EQ(SegmentView::open(base, segment.size(), view), SegmentCheck::being_written);
-  munmap(base, segment.size());
+  EXPECT_EQ(SegmentView::open(base, size, nullptr, 0, view), SegmentCheck::being_written);
+  munmap(base, size);
 }
 
 TEST(NetworkNamespace, ComparesByCookieElseByInode) {

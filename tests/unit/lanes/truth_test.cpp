@@ -43,7 +43,7 @@ class Truth : public ::testing::Test {
 
   TruthCollector collector_;
   LaneRecord record_;
-  std::unique_ptr<Lane> lane_ = make_lane();
+  std::unique_ptr<LaneHints> lane_ = make_lane();
 };
 
 constexpr kernel::TimeWaitReuse kNever{0, 1000};

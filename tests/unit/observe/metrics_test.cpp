@@ -111,7 +111,7 @@ TEST(ReadReport, APoolNameThatIsNotUtf8IsNotPassedOn) {
   segment.set_pool_names(names);
   EXPECT_EQ(read_report(segment.view()).pools, names);
   for (const char* bad : {"\xFF", "a\xC3", "\xC0\x80", "\x80", "\xE2\x82", "\xF5\x80\x80\x80"}) {
-    std::strcpy(segment.view().pool(3).name, bad);
+    std::strcpy(segment.writer().pool(3).name, bad);
     EXPECT_EQ(read_report(segment.view()).pools[3], "(damaged)");
   }
 }

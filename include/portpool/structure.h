@@ -1,0 +1,211 @@
+// The structure: what poold writes and everybody else reads, byte by byte. docs/layout.md shows the
+// same and is checked against this file by a test.
+//
+// poold's memory is two files. This is the first: programs and readers are handed a descriptor that
+// was opened read-only, of a file that only poold's user (and root) may open for writing. Whatever
+// decides something about a connect() besides its port stands here. The second is hints.h.
+//
+// kLayoutMajor changes when a reader of the old layout would misread the new one: a field moved or
+// resized, a section's stride changed, a map's meaning changed. kLayoutMinor changes when something
+// was added in space that was reserved (and was zero) before.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+
+#include "portpool/latency.h"
+
+namespace portpool {
+
+inline constexpr std::uint64_t kMagic = 0x0A4C4F4F50545250ULL;  // "PRTPOOL\n" in memory
+inline constexpr std::uint16_t kLayoutMajor = 2;
+inline constexpr std::uint16_t kLayoutMinor = 0;
+
+static_assert(std::atomic<std::uint64_t>::is_always_lock_free);
+static_assert(std::atomic<std::uint32_t>::is_always_lock_free);
+
+// ---- header -------------------------------------------------------------------------------------
+
+struct Section {
+  std::uint64_t offset;  // bytes from the start of the file, a multiple of 64
+  std::uint32_t stride;  // bytes, exactly the sizeof of the element
+  std::uint32_t count;
+
+  friend constexpr bool operator==(const Section&, const Section&) = default;
+};
+
+enum class Mode : std::uint32_t { pool = 0, observe = 1, ab = 2 };
+enum class Strategy : std::uint32_t { port_range = 0, bind = 1 };
+
+// What the shim must know of the configuration on each call, in one word.
+struct Control {
+  Mode mode;
+  Route arm;  // assigned arm in Mode::ab
+  Strategy strategy;
+
+  static constexpr Control unpack(std::uint32_t word) {
+    return {static_cast<Mode>(word & 0xFF), static_cast<Route>(word >> 8 & 1),
+            static_cast<Strategy>(word >> 16 & 1)};
+  }
+  constexpr std::uint32_t pack() const {
+    return static_cast<std::uint32_t>(mode) | static_cast<std::uint32_t>(arm) << 8 |
+           static_cast<std::uint32_t>(strategy) << 16;
+  }
+};
+
+// The time block of Mode::ab that is in force: its number, counted from 1 over the daemon's life,
+// and its arm. Blocks 1 and 2, 3 and 4, ... are pairs: of the same length, one for each arm.
+struct AbBlock {
+  std::uint32_t number;  // 0: not in Mode::ab; 31 bits
+  Route arm;
+
+  static constexpr AbBlock unpack(std::uint32_t word) {
+    return {word >> 1, static_cast<Route>(word & 1)};
+  }
+  constexpr std::uint32_t pack() const {
+    return number << 1 | (number == 0 ? 0 : static_cast<std::uint32_t>(arm));
+  }
+};
+
+// Ports from `low` to `high`, both included; none when low > high. In one word, so that it is read
+// in one step.
+struct PortRange {
+  std::uint16_t low = 1;
+  std::uint16_t high = 0;
+
+  static constexpr PortRange unpack(std::uint32_t word) {
+    return {static_cast<std::uint16_t>(word), static_cast<std::uint16_t>(word >> 16)};
+  }
+  constexpr std::uint32_t pack() const { return std::uint32_t{high} << 16 | low; }
+  constexpr bool contains(std::uint32_t port) const { return port >= low && port <= high; }
+  constexpr bool empty() const { return low > high; }
+  friend constexpr bool operator==(const PortRange&, const PortRange&) = default;
+};
+
+struct alignas(64) StructureHeader {
+  // Fixed for the life of the files. magic is stored last (release): 0 means "being written".
+  std::atomic<std::uint64_t> magic;
+  std::uint16_t layout_major;
+  std::uint16_t layout_minor;
+  std::uint32_t header_size;
+  std::uint64_t structure_size;  // bytes, of this file
+  std::uint64_t hints_size;      // bytes, of the other
+  std::uint64_t generation;      // random, never 0: tells incarnations apart
+  std::uint64_t netns_cookie;    // SO_NETNS_COOKIE (Linux 5.14) of poold's sockets, 0: not known
+  std::uint64_t netns_inode;     // st_ino of /proc/self/ns/net, for kernels without the cookie
+  std::uint64_t started_ns;      // CLOCK_BOOTTIME
+  std::int32_t daemon_pid;       // in poold's own pid namespace
+  std::uint32_t reserved0;
+  char daemon_version[32];  // zero-terminated
+  // In this file.
+  Section directory;
+  Section lane_infos;
+  Section pools;
+  // In the hints. Each lane has one element in both files, at the same index.
+  Section requests;
+  Section shards;
+  Section lane_hints;
+  Section trace;
+  std::uint64_t reserved1[13];  // sections to come
+
+  // Written by poold as it runs.
+  alignas(64) std::atomic<std::uint64_t> heartbeat;  // +1 every kHeartbeatMs
+  std::atomic<std::uint64_t> heartbeat_ns;           // CLOCK_MONOTONIC of the last beat, for status
+  std::atomic<std::uint32_t> control;                // Control::pack()
+  std::atomic<std::uint32_t> port_range;             // PortRange::pack(), ip_local_port_range
+  std::atomic<std::uint32_t> clients;                // attached processes known to be alive
+  std::atomic<std::uint32_t> stopped;                // 1: poold ended in good order
+  std::atomic<std::uint64_t> reconcile_passes;
+  std::atomic<std::uint64_t> reconcile_cpu_ns;  // sum over all passes
+  std::atomic<std::uint64_t> attaches_refused;
+  std::atomic<std::uint32_t> lanes_touched;  // lanes from here on have never been in service
+  std::atomic<std::uint32_t> ab_block;       // AbBlock::pack() in Mode::ab, else 0
+};
+
+inline constexpr std::uint64_t kHeartbeatMs = 100;
+// A heartbeat that has not moved for this long, on the reader's own clock, has stopped.
+inline constexpr std::uint64_t kHeartbeatStaleMs = 1000;
+
+// ---- lanes --------------------------------------------------------------------------------------
+
+// A LaneKey as five words, so that it can be read while it is being written.
+inline constexpr std::size_t kKeyWords = 5;
+
+inline constexpr unsigned kLaneIndexBits = 14;
+inline constexpr std::uint32_t kMaxLanes = 1U << kLaneIndexBits;
+
+// A lane, as the directory and the word of each descriptor name it: its place, and which use of the
+// place is meant. The generation begins at a random number with each poold and grows by one each
+// time the place is given to another lane: who comes with an old one (stopped for long between
+// look-up and claim, or across a restart of poold) is told so. 18 bits come round after 262,144
+// uses of a place, six days of nothing else.
+struct LaneRef {
+  static constexpr std::uint32_t kGenerations = 1U << (32 - kLaneIndexBits);
+
+  std::uint32_t index = 0;       // below kMaxLanes
+  std::uint32_t generation = 0;  // 1..kGenerations - 1; 0: no lane
+
+  static constexpr LaneRef unpack(std::uint32_t word) {
+    return {word % kMaxLanes, word >> kLaneIndexBits};
+  }
+  constexpr std::uint32_t pack() const { return generation << kLaneIndexBits | index; }
+  friend constexpr bool operator==(const LaneRef&, const LaneRef&) = default;
+};
+
+// What a lane is, and how it stands.
+//
+// generation is a sequence lock over key, ports and pool: 0 while the place is in nobody's service.
+// It is stored last (release) when a lane comes, first when it goes.
+struct alignas(64) LaneInfo {
+  std::atomic<std::uint32_t> generation;
+  std::atomic<std::uint32_t>
+      ports;  // PortRange::pack(): the lane's range; may change while in service
+  std::atomic<std::uint32_t> pool;  // index into the pools section
+  std::atomic<std::uint32_t> low;   // 1: few ports are free, claims shall ask for attention
+  // Not 0: the kernel's table left no port to claim. Another number at each such finding.
+  std::atomic<std::uint32_t> full;
+  // 1: hardly a port of the range is without a user, for whatever destination. Only then may the
+  // bind strategy share a port (shim/pool_path.cpp).
+  std::atomic<std::uint32_t> crowded;
+  std::atomic<std::uint64_t> key[kKeyWords];
+};
+
+// ---- directory: from a question to lanes --------------------------------------------------------
+
+inline constexpr std::size_t kLanesPerEntry = 32;
+// A key is looked for in this many places from its hash on, and stored in one of them.
+inline constexpr std::uint32_t kDirectoryProbes = 8;
+
+struct EntryFlags {
+  static constexpr std::uint32_t bind_source = 1;  // the pool names sources: bind the lane's first
+  static constexpr std::uint32_t fail_fast = 2;    // on_exhaustion = "fail-fast"
+  static constexpr std::uint32_t balance = 4;      // source_policy = "balance"
+  static constexpr std::uint32_t refused = 8;      // poold keeps no lane for this key
+};
+
+// Written under a sequence lock: odd while being written, 0 when never used.
+struct alignas(64) DirectoryEntry {
+  std::atomic<std::uint32_t> sequence;
+  std::atomic<std::uint32_t> flags;
+  std::atomic<std::uint64_t> key[kKeyWords];
+  std::atomic<std::uint32_t> lane_count;             // 0: entry not in force
+  std::atomic<std::uint32_t> lanes[kLanesPerEntry];  // LaneRef::pack()
+};
+
+// ---- pools --------------------------------------------------------------------------------------
+
+struct alignas(64) PoolInfo {
+  char name[64];  // zero-terminated
+};
+
+// ---- sizes --------------------------------------------------------------------------------------
+
+static_assert(sizeof(Section) == 16);
+static_assert(sizeof(StructureHeader) == 384);
+static_assert(offsetof(StructureHeader, heartbeat) == 320);
+static_assert(sizeof(LaneInfo) == 64);
+static_assert(sizeof(DirectoryEntry) == 192);
+static_assert(sizeof(PoolInfo) == 64);
+
+}  // namespace portpool

@@ -1,0 +1,60 @@
+#include "lanes/supply.h"
+
+#include <algorithm>
+#include <bit>
+
+#include "lanes/lane_update.h"
+
+namespace portpool {
+namespace {
+
+// A lane is low with fewer free ports than one in 16, and than this many.
+constexpr std::uint32_t kLowShare = 16;
+constexpr std::uint32_t kLowMost = 1024;
+
+// How many of the range's ports are in the set that `bits_of` gives for each word.
+template <class BitsOf>
+std::uint32_t count_in(const PortRange& range, BitsOf bits_of) {
+  std::uint32_t count = 0;
+  for (std::size_t w = range.low / 64U; w <= range.high / 64U; ++w) {
+    count += static_cast<std::uint32_t>(std::popcount(bits_of(w) & range_bits(range, w)));
+  }
+  return count;
+}
+
+}  // namespace
+
+void Supply::begin(bool all) {
+  if (all) std::fill(std::begin(taken_), std::end(taken_), 0);
+}
+
+void Supply::add(const LaneTruth& truth) {
+  for (std::size_t w = truth.range.low / 64U; w <= truth.range.high / 64U; ++w) {
+    taken_[w] |= truth.used[w] | truth.waiting[w];
+    for (const auto& bits : truth.reusable) taken_[w] |= bits[w];
+  }
+}
+
+bool Supply::note(LaneInfo& info, LaneHints& hints, const LaneRecord& record,
+                  const LaneTruth* truth, const BlockedPorts& blocked) {
+  const PortRange& range = record.range;
+  const LaneCounts counts = count_lane(hints, range);
+  const std::uint32_t first_choice = counts.free - counts.reusable;
+  const bool low = first_choice < std::clamp(counts.capacity / kLowShare, 1U, kLowMost);
+  info.low.store(low ? 1 : 0, std::memory_order_relaxed);
+  if (truth != nullptr) {
+    const std::uint32_t refused = count_in(
+        range, [&](std::size_t w) { return truth->used[w] | truth->waiting[w] | blocked.bits[w]; });
+    if (++findings_ == 0) ++findings_;
+    info.full.store(refused == counts.capacity ? findings_ : 0, std::memory_order_relaxed);
+    const std::uint32_t taken =
+        count_in(range, [&](std::size_t w) { return taken_[w] | blocked.bits[w]; });
+    info.crowded.store(taken >= counts.capacity - counts.capacity / 4 ? 1 : 0,
+                       std::memory_order_relaxed);
+  } else if (counts.free > 0) {
+    info.full.store(0, std::memory_order_relaxed);
+  }
+  return first_choice > counts.capacity / 4;
+}
+
+}  // namespace portpool
