@@ -8,11 +8,11 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <cstring>
 #include <functional>
 #include <new>
 #include <vector>
 
+#include "base/descriptor_passing.h"
 #include "portpool/handover.h"
 #include "portpool/layout.h"
 #include "portpool/linux.h"
@@ -54,21 +54,8 @@ class FakeDaemon {
 
 // Sends `message`, with `fd` unless it is -1, and ends the connection.
 void hand_over(int client, const HandoverMessage& message, int fd) {
-  iovec part{const_cast<HandoverMessage*>(&message), sizeof message};
-  alignas(cmsghdr) char control[CMSG_SPACE(sizeof fd)] = {};
-  msghdr header{};
-  header.msg_iov = &part;
-  header.msg_iovlen = 1;
-  if (fd >= 0) {
-    header.msg_control = control;
-    header.msg_controllen = sizeof control;
-    cmsghdr* rights = CMSG_FIRSTHDR(&header);
-    rights->cmsg_level = SOL_SOCKET;
-    rights->cmsg_type = SCM_RIGHTS;
-    rights->cmsg_len = CMSG_LEN(sizeof fd);
-    std::memcpy(CMSG_DATA(rights), &fd, sizeof fd);
-  }
-  sendmsg(client, &header, MSG_NOSIGNAL);
+  send_with_descriptors(client, std::as_bytes(std::span(&message, 1)),
+                        std::span(&fd, fd >= 0 ? 1U : 0U));
   close(client);
 }
 
