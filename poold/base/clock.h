@@ -17,4 +17,10 @@ inline std::uint64_t clock_ns(clockid_t clock) {
 // What this thread has used of a CPU so far, in user mode and in the kernel.
 inline std::uint64_t thread_cpu_ns() { return clock_ns(CLOCK_THREAD_CPUTIME_ID); }
 
+// Microseconds, for people and for JSON.
+template <class Number>
+constexpr double to_us(Number ns) {
+  return static_cast<double>(ns) / 1000;
+}
+
 }  // namespace portpool

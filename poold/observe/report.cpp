@@ -3,17 +3,11 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
-#include <ctime>
+
+#include "base/clock.h"
 
 namespace portpool {
 namespace {
-
-std::uint64_t clock_ns(clockid_t clock) {
-  timespec t{};
-  clock_gettime(clock, &t);
-  return static_cast<std::uint64_t>(t.tv_sec) * 1'000'000'000U +
-         static_cast<std::uint64_t>(t.tv_nsec);
-}
 
 std::uint64_t elapsed(std::uint64_t then, std::uint64_t now) { return now > then ? now - then : 0; }
 
