@@ -7,6 +7,7 @@
 
 #include "base/clock.h"
 #include "base/number_text.h"
+#include "base/text.h"
 #include "compare/comparison.h"
 #include "compare/html_charts.h"
 #include "compare/interval_text.h"

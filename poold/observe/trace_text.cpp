@@ -9,7 +9,7 @@
 
 #include "base/address_text.h"
 #include "base/clock.h"
-#include "base/terminal.h"
+#include "base/text.h"
 #include "observe/report.h"
 
 namespace portpool {
