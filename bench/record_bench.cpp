@@ -2,7 +2,6 @@
 // two readings of the clock around it. Each thread has a CPU of its own, and so a shard of its own.
 #include <benchmark/benchmark.h>
 #include <sched.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -10,6 +9,7 @@
 #include <memory>
 #include <stdexcept>
 
+#include "base/clock.h"
 #include "lanes/segment.h"
 #include "portpool/port_map.h"
 #include "shim/attach.h"
@@ -66,12 +66,7 @@ class OnCpu {
   cpu_set_t before_;
 };
 
-std::uint64_t now_ns() {
-  timespec now;
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  return static_cast<std::uint64_t>(now.tv_sec) * 1'000'000'000 +
-         static_cast<std::uint64_t>(now.tv_nsec);
-}
+std::uint64_t now_ns() { return clock_ns(CLOCK_MONOTONIC); }
 
 shim::ConnectRecord by_pool(std::uint64_t ns) { return {Route::pool, Route::pool, true, 0, ns}; }
 

@@ -17,6 +17,8 @@
 #include <string>
 #include <system_error>
 
+#include "base/descriptor.h"
+
 namespace portpool::bench {
 namespace {
 
@@ -31,12 +33,11 @@ void write_file(const char* path, const std::string& text) {
 }
 
 void bring_up_loopback() {
-  const int fd = ::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+  const Descriptor socket(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
   ifreq request{};
   std::strcpy(request.ifr_name, "lo");
   request.ifr_flags = IFF_UP | IFF_RUNNING;
-  if (fd < 0 || ::ioctl(fd, SIOCSIFFLAGS, &request) != 0) fail("bring up lo");
-  ::close(fd);
+  if (!socket || ::ioctl(socket.get(), SIOCSIFFLAGS, &request) != 0) fail("bring up lo");
 }
 
 }  // namespace

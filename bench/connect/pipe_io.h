@@ -8,6 +8,8 @@
 #include <cstddef>
 #include <system_error>
 
+#include "base/descriptor.h"
+
 namespace portpool::bench {
 
 inline bool write_all(int fd, const void* data, std::size_t size) {
@@ -38,28 +40,22 @@ inline bool read_all(int fd, void* data, std::size_t size) {
 class Pipe {
  public:
   Pipe() {
-    if (::pipe2(ends_, O_CLOEXEC) != 0) {
+    int ends[2];
+    if (::pipe2(ends, O_CLOEXEC) != 0) {
       throw std::system_error(errno, std::generic_category(), "pipe");
     }
+    read_end_ = Descriptor(ends[0]);
+    write_end_ = Descriptor(ends[1]);
   }
-  ~Pipe() {
-    close_end(ends_[0]);
-    close_end(ends_[1]);
-  }
-  Pipe(const Pipe&) = delete;
-  Pipe& operator=(const Pipe&) = delete;
 
-  int read_end() const { return ends_[0]; }
-  int write_end() const { return ends_[1]; }
-  void close_read_end() { close_end(ends_[0]); }
-  void close_write_end() { close_end(ends_[1]); }
+  int read_end() const { return read_end_.get(); }
+  int write_end() const { return write_end_.get(); }
+  void close_read_end() { read_end_ = Descriptor(); }
+  void close_write_end() { write_end_ = Descriptor(); }
 
  private:
-  static void close_end(int& fd) {
-    if (fd >= 0) ::close(fd);
-    fd = -1;
-  }
-  int ends_[2] = {-1, -1};
+  Descriptor read_end_;
+  Descriptor write_end_;
 };
 
 }  // namespace portpool::bench

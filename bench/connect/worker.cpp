@@ -2,7 +2,6 @@
 
 #include <netinet/in.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -10,6 +9,7 @@
 #include <limits>
 #include <vector>
 
+#include "base/clock.h"
 #include "loopback.h"
 #include "pipe_io.h"
 #include "portpool/linux.h"
@@ -17,12 +17,7 @@
 namespace portpool::bench {
 namespace {
 
-std::uint64_t now_ns() {
-  timespec now;
-  ::clock_gettime(CLOCK_MONOTONIC, &now);
-  return static_cast<std::uint64_t>(now.tv_sec) * 1'000'000'000 +
-         static_cast<std::uint64_t>(now.tv_nsec);
-}
+std::uint64_t now_ns() { return clock_ns(CLOCK_MONOTONIC); }
 
 std::uint32_t narrow(std::uint64_t ns) {
   return static_cast<std::uint32_t>(

@@ -9,6 +9,7 @@
 
 #include <cerrno>
 
+#include "base/clock.h"
 #include "loopback.h"
 #include "portpool/linux.h"
 #include "worker.h"
@@ -16,19 +17,9 @@
 namespace portpool::bench {
 namespace {
 
-std::uint64_t now_ns() {
-  timespec now;
-  ::clock_gettime(CLOCK_MONOTONIC, &now);
-  return static_cast<std::uint64_t>(now.tv_sec) * 1'000'000'000 +
-         static_cast<std::uint64_t>(now.tv_nsec);
-}
+std::uint64_t now_ns() { return clock_ns(CLOCK_MONOTONIC); }
 
-std::uint64_t cpu_us() {
-  timespec used;
-  ::clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &used);
-  return static_cast<std::uint64_t>(used.tv_sec) * 1'000'000 +
-         static_cast<std::uint64_t>(used.tv_nsec) / 1000;
-}
+std::uint64_t cpu_us() { return clock_ns(CLOCK_PROCESS_CPUTIME_ID) / 1000; }
 
 void sleep_us(std::uint32_t us) {
   const timespec pause{us / 1'000'000, static_cast<long>(us % 1'000'000) * 1000};

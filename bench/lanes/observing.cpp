@@ -33,18 +33,17 @@ std::size_t scrape() {
   address.sin_family = AF_INET;
   address.sin_port = htons(kMetricsPort);
   address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  const int fd = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  const Descriptor socket(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
   constexpr std::string_view kRequest = "GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n";
   std::size_t size = 0;
-  if (::connect(fd, reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0 &&
-      ::send(fd, kRequest.data(), kRequest.size(), MSG_NOSIGNAL) ==
+  if (::connect(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0 &&
+      ::send(socket.get(), kRequest.data(), kRequest.size(), MSG_NOSIGNAL) ==
           static_cast<ssize_t>(kRequest.size())) {
     char chunk[65536];
-    for (ssize_t got; (got = ::recv(fd, chunk, sizeof chunk, 0)) > 0;) {
+    for (ssize_t got; (got = ::recv(socket.get(), chunk, sizeof chunk, 0)) > 0;) {
       size += static_cast<std::size_t>(got);
     }
   }
-  ::close(fd);
   return size;
 }
 

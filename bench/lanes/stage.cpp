@@ -1,7 +1,5 @@
 #include "stage.h"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <chrono>
 #include <stdexcept>
@@ -26,14 +24,12 @@ void wait_until(Condition condition, const char* what) {
 Stage::Stage(const LaneOptions& options, const std::string& config)
     : options_(options), daemon_(options.poold, config) {}
 
-Stage::~Stage() { ::close(listener_); }
-
 void Stage::make_lane() {
   Worker worker(options_.library, daemon_.socket());
   wait_until(
       [&] {
         worker.run({Job::touch});
-        drain(listener_);
+        drain(listener_.get());
         return !daemon_.status().at("lanes").empty();
       },
       "the daemon makes no lane");

@@ -4,6 +4,7 @@
 #include <memory>
 #include <vector>
 
+#include "base/descriptor.h"
 #include "daemon.h"
 #include "loopback.h"
 #include "measurements.h"
@@ -17,11 +18,10 @@ class Stage {
  public:
   // `config` is the daemon's. Throws std::runtime_error.
   explicit Stage(const LaneOptions& options, const std::string& config = "");
-  ~Stage();
   Stage(const Stage&) = delete;
   Stage& operator=(const Stage&) = delete;
 
-  int listener() const { return listener_; }
+  int listener() const { return listener_.get(); }
   const Daemon& daemon() const { return daemon_; }
   PortRange range() const { return range_; }
 
@@ -34,7 +34,7 @@ class Stage {
  private:
   const LaneOptions& options_;
   PortRange range_ = local_port_range();
-  int listener_ = open_listener();
+  Descriptor listener_{open_listener()};
   Daemon daemon_;
 };
 

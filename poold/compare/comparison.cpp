@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "base/clock.h"
 #include "compare/verdict.h"
 #include "observe/quantile.h"
 
@@ -73,7 +74,7 @@ ArmTotals totals_of(const std::vector<Block>& blocks, const Route* arm) {
 }
 
 double cpu_us(const LatencySum& latency) {
-  return static_cast<double>(latency.cpu_ns) / static_cast<double>(latency.cpu_samples) / 1000;
+  return to_us(latency.cpu_ns) / static_cast<double>(latency.cpu_samples);
 }
 
 // All figures in one resampling: for each quantile pool, kernel and ratio, and the same of the CPU

@@ -1,6 +1,7 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
+#include "base/clock.h"
 #include "compare/comparison.h"
 #include "observe/quantile.h"
 
@@ -37,7 +38,7 @@ Json arm(const ArmTotals& totals) {
               {"fallbacks", totals.fallbacks},
               {"errors", totals.latency.errors},
               {"EADDRNOTAVAIL", totals.latency.no_port},
-              {"max_us", static_cast<double>(totals.latency.max_ns) / 1000},
+              {"max_us", to_us(totals.latency.max_ns)},
               {"cpu_us", interval(totals.cpu_us)},
               {"cpu_samples", totals.latency.cpu_samples},
               {"occupancy", nullptr}};

@@ -5,7 +5,9 @@
 #include <functional>
 #include <map>
 
+#include "base/clock.h"
 #include "base/number_text.h"
+#include "base/text.h"
 #include "compare/comparison.h"
 #include "compare/html_charts.h"
 #include "compare/interval_text.h"
@@ -142,7 +144,7 @@ std::string counts_section(const Comparison& c, const Trial& trial) {
   add("fell back to the kernel's path",
       [&](const ArmTotals& a) { return &a == &c.kernel ? "&ndash;" : count_text(a.fallbacks); });
   add("longest, us", [](const ArmTotals& a) {
-    return a.latency.count == 0 ? "&ndash;" : us_text(static_cast<double>(a.latency.max_ns) / 1000);
+    return a.latency.count == 0 ? "&ndash;" : us_text(to_us(a.latency.max_ns));
   });
   add("ports taken, fullest lane", occupancy);
   std::string text = "<h2>Connects, errors and fallbacks</h2>\n" +

@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "base/number_text.h"
+#include "base/text.h"
 #include "compare/interval_text.h"
 
 namespace portpool {
@@ -24,55 +25,7 @@ std::string tick_label(double value) {
                        : fmt::format("{:g}", value);
 }
 
-// The length of the UTF-8 character that `text` begins with; 0 when it is none.
-std::size_t character_length(std::string_view text) {
-  const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(text[i]); };
-  const std::size_t length = byte(0) < 0x80   ? 1
-                             : byte(0) < 0xC2 ? 0
-                             : byte(0) < 0xE0 ? 2
-                             : byte(0) < 0xF0 ? 3
-                             : byte(0) < 0xF5 ? 4
-                                              : 0;
-  if (length == 0 || length > text.size()) return 0;
-  for (std::size_t i = 1; i < length; ++i) {
-    if ((byte(i) & 0xC0) != 0x80) return 0;
-  }
-  if (length == 1 && byte(0) < 0x20 && text[0] != '\n' && text[0] != '\t') return 0;
-  return text[0] == 0x7F ? 0 : length;
-}
-
 }  // namespace
-
-std::string html_escape(std::string_view text) {
-  std::string out;
-  while (!text.empty()) {
-    const std::size_t length = character_length(text);
-    switch (length == 0 ? '\0' : text[0]) {
-      case '\0':
-        out += "\xEF\xBF\xBD";
-        break;
-      case '&':
-        out += "&amp;";
-        break;
-      case '<':
-        out += "&lt;";
-        break;
-      case '>':
-        out += "&gt;";
-        break;
-      case '"':
-        out += "&quot;";
-        break;
-      case '\'':
-        out += "&#39;";
-        break;
-      default:
-        out += text.substr(0, length);
-    }
-    text.remove_prefix(std::max<std::size_t>(length, 1));
-  }
-  return out;
-}
 
 Axis::Axis(bool log, double low, double high, std::vector<Tick> ticks)
     : log_(log), low_(low), high_(high), ticks_(std::move(ticks)) {}

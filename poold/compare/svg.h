@@ -8,10 +8,6 @@
 
 namespace portpool {
 
-// For text in HTML and SVG, in elements and in attributes with double quotes. Bytes that no
-// document may hold become U+FFFD.
-std::string html_escape(std::string_view text);
-
 struct Tick {
   double at;
   std::string label;

@@ -7,8 +7,9 @@
 
 #include <cerrno>
 #include <climits>
-#include <csignal>
 #include <system_error>
+
+#include "base/thread.h"
 
 namespace portpool {
 namespace {
@@ -22,13 +23,7 @@ void futex_call(std::atomic<std::uint32_t>& word, int operation, std::uint32_t v
 Doorbell::Doorbell(std::atomic<std::uint32_t>& futex)
     : futex_(futex), event_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
   if (!event_) throw std::system_error(errno, std::generic_category(), "eventfd");
-  // A thread inherits the mask: signals are for the event loop's signalfd, not for this one.
-  sigset_t all;
-  sigset_t before;
-  sigfillset(&all);
-  pthread_sigmask(SIG_SETMASK, &all, &before);
-  thread_ = std::thread([this] { wait(); });
-  pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  thread_ = thread_without_signals([this] { wait(); });
 }
 
 Doorbell::~Doorbell() {

@@ -7,11 +7,11 @@
 
 #include <algorithm>
 #include <array>
-#include <csignal>
 #include <system_error>
 
 #include "base/address_text.h"
 #include "base/error.h"
+#include "base/thread.h"
 
 namespace portpool {
 namespace {
@@ -61,13 +61,7 @@ HttpServer::HttpServer(const Endpoint& listen, Handler handler)
       listener_(listen_on(listen)),
       stop_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
   if (!stop_) throw std::system_error(errno, std::generic_category(), "eventfd");
-  // Signals are the event loop's.
-  sigset_t all;
-  sigset_t before;
-  sigfillset(&all);
-  pthread_sigmask(SIG_SETMASK, &all, &before);
-  thread_ = std::thread([this] { run(); });
-  pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  thread_ = thread_without_signals([this] { run(); });
 }
 
 HttpServer::~HttpServer() {

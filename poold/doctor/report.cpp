@@ -6,7 +6,7 @@
 #include <algorithm>
 #include <cstdlib>
 
-#include "base/terminal.h"
+#include "base/text.h"
 
 namespace portpool::doctor {
 namespace {

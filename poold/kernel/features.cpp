@@ -1,11 +1,11 @@
 #include "kernel/features.h"
 
 #include <sys/utsname.h>
-#include <unistd.h>
 
 #include <cstdint>
 #include <exception>
 
+#include "base/descriptor.h"
 #include "kernel/sock_diag.h"
 #include "portpool/linux.h"
 
@@ -15,29 +15,25 @@ namespace {
 class Socket {
  public:
   Socket(int family, int protocol) : fd_(::socket(family, SOCK_STREAM | SOCK_CLOEXEC, protocol)) {}
-  Socket(const Socket&) = delete;
-  Socket& operator=(const Socket&) = delete;
-  ~Socket() {
-    if (fd_ >= 0) ::close(fd_);
-  }
-  bool open() const { return fd_ >= 0; }
+  bool open() const { return static_cast<bool>(fd_); }
 
   // Whether the option can be set and then has the value that it was set to.
   bool takes(int level, int option, std::uint32_t value) const {
     std::uint32_t now = 0;
     socklen_t length = sizeof now;
-    return ::setsockopt(fd_, level, option, &value, sizeof value) == 0 &&
-           ::getsockopt(fd_, level, option, &now, &length) == 0 && now == value;
+    return ::setsockopt(fd_.get(), level, option, &value, sizeof value) == 0 &&
+           ::getsockopt(fd_.get(), level, option, &now, &length) == 0 && now == value;
   }
 
   bool has_netns_cookie() const {
     std::uint64_t cookie = 0;
     socklen_t length = sizeof cookie;
-    return ::getsockopt(fd_, SOL_SOCKET, SO_NETNS_COOKIE, &cookie, &length) == 0 && cookie != 0;
+    return ::getsockopt(fd_.get(), SOL_SOCKET, SO_NETNS_COOKIE, &cookie, &length) == 0 &&
+           cookie != 0;
   }
 
  private:
-  int fd_;
+  Descriptor fd_;
 };
 
 bool bound_sockets_are_listed() {

@@ -1,23 +1,22 @@
 #include "kernel/netns.h"
 
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include <cerrno>
 #include <system_error>
 
+#include "base/descriptor.h"
 #include "portpool/linux.h"
 
 namespace portpool::kernel {
 
 NetworkNamespace current_network_namespace() {
   NetworkNamespace found;
-  if (const int fd = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0); fd >= 0) {
+  if (const Descriptor socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)); socket) {
     socklen_t length = sizeof found.cookie;
-    if (::getsockopt(fd, SOL_SOCKET, SO_NETNS_COOKIE, &found.cookie, &length) != 0) {
+    if (::getsockopt(socket.get(), SOL_SOCKET, SO_NETNS_COOKIE, &found.cookie, &length) != 0) {
       found.cookie = 0;
     }
-    ::close(fd);
   }
   struct stat status {};
   if (::stat("/proc/thread-self/ns/net", &status) == 0) {

@@ -6,28 +6,25 @@
 #include <algorithm>
 #include <cerrno>
 
+#include "base/descriptor.h"
+
 namespace portpool::kernel {
 
 std::optional<std::string> read_proc_file(const std::string& path, std::size_t limit) {
   constexpr std::size_t kChunk = 32768;
-  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  if (fd < 0) return std::nullopt;
+  const Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!file) return std::nullopt;
   std::string text;
   ssize_t size = 1;
   while (size > 0 && text.size() < limit) {
     const std::size_t before = text.size();
     text.resize(before + kChunk);
     do {
-      size = ::read(fd, text.data() + before, kChunk);
+      size = ::read(file.get(), text.data() + before, kChunk);
     } while (size < 0 && errno == EINTR);
     text.resize(before + static_cast<std::size_t>(size > 0 ? size : 0));
   }
-  const int error = errno;
-  ::close(fd);
-  if (size < 0) {
-    errno = error;
-    return std::nullopt;
-  }
+  if (size < 0) return std::nullopt;
   return text;
 }
 

@@ -7,12 +7,12 @@
 #include <sys/stat.h>
 #include <sys/time.h>
 #include <sys/uio.h>
-#include <unistd.h>
 
 #include <cerrno>
 #include <cstring>
 #include <system_error>
 
+#include "base/descriptor.h"
 #include "kernel/sock_diag_parse.h"
 
 namespace portpool::kernel {
@@ -47,7 +47,7 @@ void write_address(const Address& address, int family, __be32 (&words)[4]) {
   }
 }
 
-// A socket that is bound but not connected, closed at the end of its scope.
+// A socket that is bound but not connected.
 class BoundSocket {
  public:
   BoundSocket() : fd_(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
@@ -57,29 +57,24 @@ class BoundSocket {
       sockaddr_in wanted{};
       wanted.sin_family = AF_INET;
       wanted.sin_addr.s_addr = htonl(address);
-      if (::bind(fd_, reinterpret_cast<const sockaddr*>(&wanted), sizeof wanted) == 0) return;
+      if (::bind(fd_.get(), reinterpret_cast<const sockaddr*>(&wanted), sizeof wanted) == 0) return;
     }
-  }
-  BoundSocket(const BoundSocket&) = delete;
-  BoundSocket& operator=(const BoundSocket&) = delete;
-  ~BoundSocket() {
-    if (fd_ >= 0) ::close(fd_);
   }
 
   std::uint16_t port() const {  // 0: not bound
     sockaddr_in name{};
     socklen_t length = sizeof name;
-    ::getsockname(fd_, reinterpret_cast<sockaddr*>(&name), &length);
+    ::getsockname(fd_.get(), reinterpret_cast<sockaddr*>(&name), &length);
     return ntohs(name.sin_port);
   }
   std::uint32_t inode() const {
     struct stat status {};
-    ::fstat(fd_, &status);
+    ::fstat(fd_.get(), &status);
     return static_cast<std::uint32_t>(status.st_ino);
   }
 
  private:
-  int fd_;
+  Descriptor fd_;
 };
 
 }  // namespace

@@ -12,6 +12,7 @@
 #include <stdexcept>
 #include <system_error>
 
+#include "base/clock.h"
 #include "base/mapping.h"
 #include "portpool/handover.h"
 #include "portpool/memory_file.h"
@@ -62,13 +63,6 @@ Descriptor reopen_read_only(int fd) {
                             "opening " + path + " (is /proc mounted?)");
   }
   return read_only;
-}
-
-std::uint64_t clock_ns(clockid_t clock) {
-  timespec t{};
-  clock_gettime(clock, &t);
-  return static_cast<std::uint64_t>(t.tv_sec) * 1'000'000'000U +
-         static_cast<std::uint64_t>(t.tv_nsec);
 }
 
 std::uint64_t make_generation() {

@@ -5,12 +5,12 @@
 #include <algorithm>
 #include <cmath>
 
+#include "base/clock.h"
+
 namespace portpool {
 namespace {
 
 constexpr double kTicksPerHalf = 5;
-
-double to_us(double ns) { return ns / 1000; }
 
 // The largest value that a bucket stands for.
 double highest(const LatencySum& latency, std::size_t bucket) {
@@ -68,9 +68,8 @@ std::string latency_as_hgrm(const LatencySum& latency) {
                     "#[Mean    = {:12.3f}, StdDeviation   = {:12.3f}]\n"
                     "#[Max     = {:12.3f}, Total count    = {:12}]\n"
                     "#[Buckets = {:12}, SubBuckets     = {:12}]\n",
-                    to_us(mean), to_us(spread), to_us(static_cast<double>(latency.max_ns)),
-                    latency.count, kLatencyLastOctave - kLatencyFirstOctave + 1,
-                    1U << kLatencySubBits);
+                    to_us(mean), to_us(spread), to_us(latency.max_ns), latency.count,
+                    kLatencyLastOctave - kLatencyFirstOctave + 1, 1U << kLatencySubBits);
 }
 
 }  // namespace portpool

@@ -5,6 +5,8 @@
 #include <limits>
 #include <vector>
 
+#include "base/clock.h"
+
 namespace portpool {
 namespace {
 
@@ -27,7 +29,7 @@ std::vector<double> quantiles_us(const LatencySum& latency, std::span<const doub
     const auto high = static_cast<double>(latency_bucket_low(i + 1));
     while (result.size() < ascending.size() && ascending[result.size()] * count <= seen + here) {
       const double into = std::max(0.0, ascending[result.size()] * count - seen) / here;
-      result.push_back((low + (high - low) * into) / 1000);
+      result.push_back(to_us(low + (high - low) * into));
     }
     seen += here;
   }

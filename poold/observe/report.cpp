@@ -3,43 +3,22 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
-#include <ctime>
+
+#include "base/clock.h"
+#include "base/text.h"
 
 #include "portpool/lane.h"
 
 namespace portpool {
 namespace {
 
-std::uint64_t clock_ns(clockid_t clock) {
-  timespec t{};
-  clock_gettime(clock, &t);
-  return static_cast<std::uint64_t>(t.tv_sec) * 1'000'000'000U +
-         static_cast<std::uint64_t>(t.tv_nsec);
-}
-
 std::uint64_t elapsed(std::uint64_t then, std::uint64_t now) { return now > then ? now - then : 0; }
 
+// Clients can write anything into the segment.
 template <std::size_t N>
 std::string text_of(const char (&raw)[N]) {
-  return {raw, strnlen(raw, N)};
-}
-
-// Labels and JSON must be UTF-8, and clients can write anything into the segment.
-bool is_utf8(std::string_view text) {
-  for (std::size_t i = 0; i < text.size();) {
-    const auto lead = static_cast<unsigned char>(text[i++]);
-    const int more = lead < 0x80                   ? 0
-                     : lead >= 0xC2 && lead < 0xE0 ? 1
-                     : lead < 0xE0                 ? -1
-                     : lead < 0xF0                 ? 2
-                     : lead < 0xF5                 ? 3
-                                                   : -1;
-    if (more < 0) return false;
-    for (int k = 0; k < more; ++k, ++i) {
-      if (i >= text.size() || (static_cast<unsigned char>(text[i]) & 0xC0) != 0x80) return false;
-    }
-  }
-  return true;
+  const std::string text(raw, strnlen(raw, N));
+  return is_utf8(text) ? text : "(damaged)";
 }
 
 std::string pool_name(const PoolInfo& pool) {
@@ -47,8 +26,7 @@ std::string pool_name(const PoolInfo& pool) {
   for (std::size_t i = 0; i < sizeof raw; ++i) {
     raw[i] = std::atomic_ref(const_cast<char&>(pool.name[i])).load(std::memory_order_relaxed);
   }
-  const std::string name = text_of(raw);
-  return is_utf8(name) ? name : "(damaged)";
+  return text_of(raw);
 }
 
 void read_shards(const SegmentView& view, Report& report) {

@@ -1,14 +1,13 @@
 #include <nlohmann/json.hpp>
 
 #include "base/address_text.h"
+#include "base/clock.h"
 #include "observe/report.h"
 
 namespace portpool {
 namespace {
 
 using Json = nlohmann::ordered_json;
-
-double to_us(std::uint64_t ns) { return static_cast<double>(ns) / 1000.0; }
 
 Json results(const Report& report) {
   Json counts = Json::object();

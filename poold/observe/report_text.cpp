@@ -1,12 +1,11 @@
 #include <fmt/format.h>
 
 #include "base/address_text.h"
+#include "base/clock.h"
 #include "observe/report.h"
 
 namespace portpool {
 namespace {
-
-double to_us(std::uint64_t ns) { return static_cast<double>(ns) / 1000.0; }
 
 std::string path_line(const char* label, const LatencySum& latency) {
   if (latency.count == 0) return fmt::format("  {:<12}{:>12}\n", label, 0);

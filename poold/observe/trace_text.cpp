@@ -8,7 +8,8 @@
 #include <nlohmann/json.hpp>
 
 #include "base/address_text.h"
-#include "base/terminal.h"
+#include "base/clock.h"
+#include "base/text.h"
 #include "observe/report.h"
 
 namespace portpool {
@@ -53,8 +54,6 @@ std::string utc_time(const TraceRecord& record) {
   return fmt::format("{:%Y-%m-%dT%H:%M:%S}.{:06}Z", utc, record.started_ns / 1000 % 1'000'000);
 }
 
-double to_us(const TraceRecord& record) { return static_cast<double>(record.duration_ns) / 1000; }
-
 }  // namespace
 
 bool TraceFilter::matches(const TraceRecord& record) const {
@@ -64,7 +63,7 @@ bool TraceFilter::matches(const TraceRecord& record) const {
                    [&](const auto& pattern) { return pattern.matches(record.destination); })) {
     return false;
   }
-  return to_us(record) >= min_us;
+  return to_us(record.duration_ns) >= min_us;
 }
 
 std::string TraceTable::heading() const {
@@ -86,8 +85,8 @@ std::string TraceTable::row(const TraceRecord& record) {
   text += fmt::format("{:<12} {:>7} {:<15} {:<6} {:<{}} {:>5} {:<{}} {:>5} {:>9.1f} {:<13} {}",
                       clock_time(record), record.pid, comm_of(record), name_of(record.path), source,
                       source_width_, known ? std::to_string(record.source.port) : "-", destination,
-                      destination_width_, record.destination.port, to_us(record), result_of(record),
-                      why_of(record));
+                      destination_width_, record.destination.port, to_us(record.duration_ns),
+                      result_of(record), why_of(record));
   text.erase(text.find_last_not_of(' ') + 1);
   return text + "\n";
 }
@@ -109,7 +108,7 @@ std::string trace_json(const TraceRecord& record) {
   }
   line["destination"] = to_text(record.destination.address);
   line["destination_port"] = record.destination.port;
-  line["us"] = to_us(record);
+  line["us"] = to_us(record.duration_ns);
   line["result"] = result_of(record);
   const std::string why = why_of(record);
   line["why"] = why.empty() ? nlohmann::ordered_json(nullptr) : nlohmann::ordered_json(why);

@@ -66,27 +66,29 @@ StressDriver::StressDriver(const StressShape& shape, std::uint64_t seed)
       seed_(seed),
       random_(generator_for(seed, 0)),
       poold_(std::string("strategy = \"") + shape.strategy + "\"\n") {
-  if (pipe2(lifeline_, O_CLOEXEC) != 0) {
+  int ends[2];
+  if (pipe2(ends, O_CLOEXEC) != 0) {
     throw std::system_error(errno, std::generic_category(), "pipe");
   }
+  lifeline_ = Descriptor(ends[0]);
+  lifeline_held_ = Descriptor(ends[1]);
   // Children of workers that were killed become ours, to be waited for.
   prctl(PR_SET_CHILD_SUBREAPER, 1);
   net_.set_port_range(range().first, range().second);
   workers_.resize(kShimmed + kForeign);
   for (std::size_t i = 0; i < workers_.size(); ++i) start_worker(i);
-  native_ = std::make_unique<Worker>(native(), lifeline_[0]);
+  native_ = std::make_unique<Worker>(native(), lifeline_.get());
 }
 
 StressDriver::~StressDriver() {
   while (!children_.empty()) end_child(children_.begin()->first);
   workers_.clear();
   native_.reset();
-  for (const int fd : lifeline_) close(fd);
 }
 
 void StressDriver::start_worker(std::size_t index) {
   workers_[index] =
-      std::make_unique<Worker>(is_shimmed(index) ? poold_.shim() : native(), lifeline_[0]);
+      std::make_unique<Worker>(is_shimmed(index) ? poold_.shim() : native(), lifeline_.get());
 }
 
 bool StressDriver::is_shimmed(std::size_t worker) const { return worker < kShimmed; }

@@ -113,7 +113,8 @@ class StressDriver {
   std::mt19937_64 random_;
   PrivateNet net_;
   EchoServer server_{{9001, 9002}};
-  int lifeline_[2] = {-1, -1};
+  Descriptor lifeline_;       // the workers' children live as long as the other end
+  Descriptor lifeline_held_;  // that one
   Poold poold_;
   std::vector<std::unique_ptr<Worker>> workers_;
   std::unique_ptr<Worker> native_;  // tries what a shimmed connect() could not do

@@ -21,24 +21,23 @@ Worker::Worker(const Under& under, int lifeline) {
   if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) {
     throw std::system_error(errno, std::generic_category(), "socketpair");
   }
+  control_ = Descriptor(ends[0]);
+  const Descriptor workers_end(ends[1]);
   const pid_t parent = getpid();
   pid_ = fork();
   if (pid_ < 0) throw std::system_error(errno, std::generic_category(), "fork");
   if (pid_ == 0) {
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() != parent) _exit(127);
-    become_worker(under, ends[1], lifeline);
+    become_worker(under, workers_end.get(), lifeline);
   }
-  close(ends[1]);
-  control_ = ends[0];
   const timeval patience{60, 0};
-  setsockopt(control_, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
+  setsockopt(control_.get(), SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
 }
 
 Worker::~Worker() {
   kill(pid_, SIGKILL);
   waitpid(pid_, nullptr, 0);
-  close(control_);
 }
 
 void Worker::become_worker(const Under& under, int control, int lifeline) {
@@ -54,7 +53,7 @@ void Worker::become_worker(const Under& under, int control, int lifeline) {
 
 void Worker::send(const std::string& command) {
   const std::string line = command + "\n";
-  if (::send(control_, line.data(), line.size(), MSG_NOSIGNAL) !=
+  if (::send(control_.get(), line.data(), line.size(), MSG_NOSIGNAL) !=
       static_cast<ssize_t>(line.size())) {
     throw std::system_error(errno, std::generic_category(), "to a worker: " + command);
   }
@@ -64,7 +63,7 @@ std::string Worker::answer() {
   std::size_t end = 0;
   while ((end = received_.find('\n')) == std::string::npos) {
     char chunk[4096];
-    const ssize_t got = recv(control_, chunk, sizeof chunk, 0);
+    const ssize_t got = recv(control_.get(), chunk, sizeof chunk, 0);
     if (got < 0 && errno == EINTR) continue;
     if (got <= 0) {
       throw std::runtime_error("worker " + std::to_string(pid_) +

@@ -13,6 +13,7 @@
 
 #include <string>
 
+#include "base/descriptor.h"
 #include "support/guest.h"
 
 namespace portpool::test {
@@ -42,7 +43,7 @@ class Worker {
   [[noreturn]] static void become_worker(const Under& under, int control, int lifeline);
 
   pid_t pid_ = -1;
-  int control_ = -1;
+  Descriptor control_;
   std::string received_;
 };
 

@@ -12,6 +12,8 @@
 #include <cerrno>
 #include <system_error>
 
+#include "base/descriptor.h"
+
 namespace portpool::test {
 namespace {
 
@@ -19,20 +21,20 @@ namespace {
   throw std::system_error(errno, std::generic_category(), what);
 }
 
-int listener_on(std::uint16_t port) {
-  const int fd = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-  if (fd < 0) fail("socket");
+Descriptor listener_on(std::uint16_t port) {
+  Descriptor listener(socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  if (!listener) fail("socket");
   const int off = 0;
   const int on = 1;
-  setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof off);
-  setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+  setsockopt(listener.get(), IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof off);
+  setsockopt(listener.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
   sockaddr_in6 any{};
   any.sin6_family = AF_INET6;
   any.sin6_port = htons(port);
-  if (bind(fd, reinterpret_cast<const sockaddr*>(&any), sizeof any) != 0) fail("bind");
+  if (bind(listener.get(), reinterpret_cast<const sockaddr*>(&any), sizeof any) != 0) fail("bind");
   // Cut down to net.core.somaxconn by the kernel (4096, unless the test raises it).
-  if (listen(fd, 65535) != 0) fail("listen");
-  return fd;
+  if (listen(listener.get(), 65535) != 0) fail("listen");
+  return listener;
 }
 
 void watch(int poller, int fd) {
@@ -61,18 +63,19 @@ void echo(int fd) {
   if (got <= 0 || send(fd, buffer, static_cast<std::size_t>(got), MSG_NOSIGNAL) != got) close(fd);
 }
 
-[[noreturn]] void serve(const std::vector<int>& listeners, Answer answer) {
+[[noreturn]] void serve(const std::vector<Descriptor>& listeners, Answer answer) {
   if (answer == Answer::silent) {
     for (;;) pause();
   }
   const int poller = epoll_create1(EPOLL_CLOEXEC);
-  for (const int listener : listeners) watch(poller, listener);
+  for (const Descriptor& listener : listeners) watch(poller, listener.get());
   for (;;) {
     epoll_event events[64];
     const int count = epoll_wait(poller, events, 64, -1);
     for (int i = 0; i < count; ++i) {
       const int fd = events[i].data.fd;
-      if (std::find(listeners.begin(), listeners.end(), fd) != listeners.end()) {
+      if (std::any_of(listeners.begin(), listeners.end(),
+                      [fd](const Descriptor& listener) { return listener.get() == fd; })) {
         accept_all(poller, fd, answer);
       } else {
         echo(fd);
@@ -84,7 +87,7 @@ void echo(int fd) {
 }  // namespace
 
 EchoServer::EchoServer(const std::vector<std::uint16_t>& ports, Answer answer) {
-  std::vector<int> listeners;
+  std::vector<Descriptor> listeners;
   for (const std::uint16_t port : ports) listeners.push_back(listener_on(port));
   const pid_t parent = getpid();
   pid_ = fork();
@@ -94,7 +97,6 @@ EchoServer::EchoServer(const std::vector<std::uint16_t>& ports, Answer answer) {
     if (getppid() != parent) _exit(1);
     serve(listeners, answer);
   }
-  for (const int fd : listeners) close(fd);
 }
 
 EchoServer::~EchoServer() {

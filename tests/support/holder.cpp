@@ -1,5 +1,6 @@
 #include "support/holder.h"
 
+#include <fcntl.h>
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -9,6 +10,8 @@
 #include <algorithm>
 #include <cerrno>
 #include <system_error>
+
+#include "base/descriptor.h"
 
 namespace portpool::test {
 namespace {
@@ -49,7 +52,10 @@ Holder::Holder(const SocketAddress& destination, std::size_t wanted) {
 // False when the child could not open all that it was to open.
 bool Holder::add_child(const SocketAddress& destination, std::size_t wanted) {
   int channel[2];
-  if (pipe(channel) != 0) throw std::system_error(errno, std::generic_category(), "pipe");
+  if (pipe2(channel, O_CLOEXEC) != 0)
+    throw std::system_error(errno, std::generic_category(), "pipe");
+  const Descriptor reader(channel[0]);
+  Descriptor writer(channel[1]);
   const pid_t parent = getpid();
   const pid_t child = fork();
   if (child < 0) throw std::system_error(errno, std::generic_category(), "fork");
@@ -58,14 +64,13 @@ bool Holder::add_child(const SocketAddress& destination, std::size_t wanted) {
     if (getppid() != parent) _exit(1);
     raise_descriptor_limit();
     const Report report = hold(destination, wanted);
-    if (write(channel[1], &report, sizeof report) != sizeof report) _exit(1);
+    if (write(writer.get(), &report, sizeof report) != sizeof report) _exit(1);
     for (;;) pause();
   }
   children_.push_back(child);
-  close(channel[1]);
+  writer = Descriptor();
   Report report{};
-  const bool answered = read(channel[0], &report, sizeof report) == sizeof report;
-  close(channel[0]);
+  const bool answered = read(reader.get(), &report, sizeof report) == sizeof report;
   if (!answered) throw std::runtime_error("a holder died");
   held_ += report.held;
   error_ = report.error;

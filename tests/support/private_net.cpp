@@ -13,6 +13,7 @@
 #include <stdexcept>
 #include <system_error>
 
+#include "base/descriptor.h"
 #include "support/process.h"
 #include "support/temp_dir.h"
 
@@ -25,12 +26,9 @@ namespace {
 
 // One write() call: /proc takes a value whole or not at all.
 void write_file(const std::string& path, const std::string& value) {
-  const int fd = open(path.c_str(), O_WRONLY | O_CLOEXEC);
-  if (fd < 0) fail(path);
-  const ssize_t written = write(fd, value.data(), value.size());
-  const int error = errno;
-  close(fd);
-  errno = error;
+  const Descriptor file(open(path.c_str(), O_WRONLY | O_CLOEXEC));
+  if (!file) fail(path);
+  const ssize_t written = write(file.get(), value.data(), value.size());
   if (written != static_cast<ssize_t>(value.size())) fail(path);
 }
 
@@ -48,16 +46,12 @@ void enter_new_namespace() {
 }
 
 void bring_loopback_up() {
-  const int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-  if (fd < 0) fail("socket");
+  const Descriptor any(socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  if (!any) fail("socket");
   ifreq request{};
   std::strncpy(request.ifr_name, "lo", sizeof request.ifr_name - 1);
   request.ifr_flags = IFF_UP | IFF_RUNNING;
-  const int result = ioctl(fd, SIOCSIFFLAGS, &request);
-  const int error = errno;
-  close(fd);
-  errno = error;
-  if (result != 0) fail("bring lo up");
+  if (ioctl(any.get(), SIOCSIFFLAGS, &request) != 0) fail("bring lo up");
 }
 
 std::string sysctl_path(std::string name) {

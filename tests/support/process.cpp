@@ -58,12 +58,13 @@ Process::Process(const std::vector<std::string>& argv, const std::vector<std::st
   if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, input) != 0) {
     throw std::system_error(errno, std::generic_category(), "socketpair");
   }
-  input_ = input[0];
-  output_ = memfd_create("stdout", MFD_CLOEXEC);
-  errors_ = memfd_create("stderr", MFD_CLOEXEC);
+  input_ = Descriptor(input[0]);
+  const Descriptor childs_input(input[1]);
+  output_ = Descriptor(memfd_create("stdout", MFD_CLOEXEC));
+  errors_ = Descriptor(memfd_create("stderr", MFD_CLOEXEC));
   // Appending, so that several writers (a shell and its children) do not overwrite each other.
-  fcntl(output_, F_SETFL, O_APPEND);
-  fcntl(errors_, F_SETFL, O_APPEND);
+  fcntl(output_.get(), F_SETFL, O_APPEND);
+  fcntl(errors_.get(), F_SETFL, O_APPEND);
 
   const pid_t parent = getpid();
   pid_ = fork();
@@ -72,15 +73,14 @@ Process::Process(const std::vector<std::string>& argv, const std::vector<std::st
     setpgid(0, 0);
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() != parent) _exit(127);
-    dup2(input[1], STDIN_FILENO);
-    dup2(output_, STDOUT_FILENO);
-    dup2(errors_, STDERR_FILENO);
+    dup2(childs_input.get(), STDIN_FILENO);
+    dup2(output_.get(), STDOUT_FILENO);
+    dup2(errors_.get(), STDERR_FILENO);
     execvpe(argv_pointers[0], argv_pointers.data(), environment_pointers.data());
     std::perror(argv_pointers[0]);
     _exit(127);
   }
   setpgid(pid_, pid_);  // in both, so that it holds whoever runs first
-  close(input[1]);
 }
 
 Process::~Process() {
@@ -89,7 +89,6 @@ Process::~Process() {
     kill(-pid_, SIGKILL);
     reap(true);
   }
-  for (const int fd : {input_, output_, errors_}) close(fd);
 }
 
 void Process::signal(int number) const {
@@ -123,12 +122,12 @@ int Process::wait(std::chrono::milliseconds deadline) {
   return status_;
 }
 
-std::string Process::out() const { return content_of(output_); }
-std::string Process::err() const { return content_of(errors_); }
+std::string Process::out() const { return content_of(output_.get()); }
+std::string Process::err() const { return content_of(errors_.get()); }
 
 void Process::send_line(const std::string& line) {
   const std::string text = line + "\n";
-  send(input_, text.data(), text.size(), MSG_NOSIGNAL);
+  send(input_.get(), text.data(), text.size(), MSG_NOSIGNAL);
 }
 
 void Process::wait_for_output(const std::string& text, std::chrono::milliseconds deadline) {

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "base/descriptor.h"
 #include "support/eventually.h"
 
 namespace portpool::test {
@@ -50,9 +51,9 @@ class Process {
   pid_t pid_ = -1;
   int status_ = 0;
   bool ended_ = false;
-  int input_ = -1;   // a socket: writing to a dead child must not raise SIGPIPE
-  int output_ = -1;  // memory files: no pipe to fill up
-  int errors_ = -1;
+  Descriptor input_;   // a socket: writing to a dead child must not raise SIGPIPE
+  Descriptor output_;  // memory files: no pipe to fill up
+  Descriptor errors_;
 };
 
 }  // namespace portpool::test

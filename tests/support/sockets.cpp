@@ -8,6 +8,8 @@
 #include <cerrno>
 #include <stdexcept>
 
+#include "base/descriptor_passing.h"
+
 namespace portpool::test {
 namespace {
 
@@ -118,6 +120,17 @@ bool echo_round_trip(int fd) {
     got += static_cast<std::size_t>(n);
   }
   return memcmp(back, kText, sizeof back) == 0;
+}
+
+bool pass_descriptor(int channel, int fd) {
+  constexpr std::byte kFiller[1] = {};
+  return send_with_descriptors(channel, kFiller, std::span(&fd, 1));
+}
+
+int take_descriptor(int channel) {
+  std::byte filler[1];
+  Received received = receive_with_descriptors(channel, filler);
+  return received.descriptors.size() == 1 ? received.descriptors.front().release() : -1;
 }
 
 void close_with_reset(int fd) {

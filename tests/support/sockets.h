@@ -47,6 +47,11 @@ int connected_socket(const SocketAddress& destination);
 // Sends a few bytes and waits for the same ones. Works for blocking and non-blocking sockets.
 bool echo_round_trip(int fd);
 
+// To the other end of a UNIX socket, and out of one, under a new number and closed on exec; whether
+// that succeeded, and -1 when it did not.
+bool pass_descriptor(int channel, int fd);
+int take_descriptor(int channel);
+
 // Closes with a reset, which leaves no TIME_WAIT.
 void close_with_reset(int fd);
 

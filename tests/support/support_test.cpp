@@ -4,6 +4,7 @@
 
 #include <cerrno>
 
+#include "base/descriptor.h"
 #include "support/echo_server.h"
 #include "support/guest.h"
 #include "support/holder.h"
@@ -54,11 +55,10 @@ TEST(Support, FailedCheckNamesPlaceConditionAndErrno) {
 TEST(Support, ServerThatClosesFirst) {
   PrivateNet net;
   const EchoServer server({9001}, Answer::close_first);
-  const int fd = connected_socket(SocketAddress("127.0.0.1:9001"));
-  ASSERT_GE(fd, 0);
+  const Descriptor client(connected_socket(SocketAddress("127.0.0.1:9001")));
+  ASSERT_TRUE(client);
   char byte = 0;
-  EXPECT_EQ(recv(fd, &byte, 1, 0), 0);
-  close(fd);
+  EXPECT_EQ(recv(client.get(), &byte, 1, 0), 0);
 }
 
 TEST(Support, HolderTakesEveryPortAndGivesThemBack) {

@@ -7,7 +7,7 @@
 #include <cstring>
 
 #include "base/address_text.h"
-#include "base/terminal.h"
+#include "base/text.h"
 
 namespace portpool {
 namespace {

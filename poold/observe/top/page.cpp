@@ -1,5 +1,4 @@
 #include "observe/top/page.h"
-#include "base/terminal.h"
 
 #include <fmt/format.h>
 
@@ -7,6 +6,8 @@
 #include <array>
 #include <iterator>
 #include <span>
+
+#include "base/text.h"
 
 namespace portpool {
 namespace {

@@ -14,7 +14,7 @@
 #include <cstring>
 
 #include "base/error.h"
-#include "base/terminal.h"
+#include "base/text.h"
 
 namespace portpool {
 namespace {

@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "base/clock.h"
+
 namespace portpool {
 
 std::size_t width_of(const Line& line) {
@@ -42,7 +44,7 @@ std::string short_count(std::uint64_t value) {
 }
 
 std::string short_us(std::uint64_t ns) {
-  const double us = static_cast<double>(ns) / 1e3;
+  const double us = to_us(ns);
   if (us < 999.95) return fmt::format("{:.1f}", us);
   if (us < 99'999.5) return fmt::format("{:.0f}", us);
   if (us < 999'500) return fmt::format("{:.0f}ms", us / 1e3);

@@ -4,7 +4,6 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <cstring>
 
 #include "system/integration/common.h"
 
@@ -90,38 +89,6 @@ GUEST(forked) {
   CHECK_THAT(connect_error(unused, destination) == EISCONN);
 }
 
-void send_descriptor(int channel, int fd) {
-  char byte = 0;
-  iovec part{&byte, 1};
-  alignas(cmsghdr) char control[CMSG_SPACE(sizeof fd)] = {};
-  msghdr message{};
-  message.msg_iov = &part;
-  message.msg_iovlen = 1;
-  message.msg_control = control;
-  message.msg_controllen = sizeof control;
-  cmsghdr* rights = CMSG_FIRSTHDR(&message);
-  rights->cmsg_level = SOL_SOCKET;
-  rights->cmsg_type = SCM_RIGHTS;
-  rights->cmsg_len = CMSG_LEN(sizeof fd);
-  std::memcpy(CMSG_DATA(rights), &fd, sizeof fd);
-  CHECK_THAT(sendmsg(channel, &message, 0) == 1);
-}
-
-int receive_descriptor(int channel) {
-  char byte = 0;
-  iovec part{&byte, 1};
-  int fd = -1;
-  alignas(cmsghdr) char control[CMSG_SPACE(sizeof fd)] = {};
-  msghdr message{};
-  message.msg_iov = &part;
-  message.msg_iovlen = 1;
-  message.msg_control = control;
-  message.msg_controllen = sizeof control;
-  CHECK_THAT(recvmsg(channel, &message, 0) == 1);
-  std::memcpy(&fd, CMSG_DATA(CMSG_FIRSTHDR(&message)), sizeof fd);
-  return fd;
-}
-
 // A socket made here and connected by another process; one connected here and used there.
 GUEST(passed_on) {
   const SocketAddress destination(arguments.at(0));
@@ -131,9 +98,9 @@ GUEST(passed_on) {
   CHECK_THAT(pid >= 0);
   if (pid == 0) {
     for (int i = 0; i < kRounds; ++i) {
-      const int fresh = receive_descriptor(channel[1]);
+      const int fresh = take_descriptor(channel[1]);
       CHECK_THAT(connect_error(fresh, destination) == 0);
-      const int connected = receive_descriptor(channel[1]);
+      const int connected = take_descriptor(channel[1]);
       CHECK_THAT(echo_round_trip(connected) && echo_round_trip(fresh));
       CHECK_THAT(close(fresh) == 0 && close(connected) == 0);
     }
@@ -141,11 +108,11 @@ GUEST(passed_on) {
   }
   for (int i = 0; i < kRounds; ++i) {
     const int fresh = tcp_socket(AF_INET);
-    send_descriptor(channel[0], fresh);
+    CHECK_THAT(pass_descriptor(channel[0], fresh));
     CHECK_THAT(close(fresh) == 0);
     const int connected = connected_socket(destination);
     CHECK_THAT(connected >= 0);
-    send_descriptor(channel[0], connected);
+    CHECK_THAT(pass_descriptor(channel[0], connected));
     CHECK_THAT(close(connected) == 0);
   }
   int status = -1;

@@ -8,11 +8,12 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <cstring>
 #include <functional>
 #include <new>
 #include <vector>
 
+#include "base/descriptor.h"
+#include "base/descriptor_passing.h"
 #include "portpool/handover.h"
 #include "portpool/hints.h"
 #include "portpool/linux.h"
@@ -29,17 +30,16 @@ class FakeDaemon {
     sockaddr_un name{};
     name.sun_family = AF_UNIX;
     path.copy(name.sun_path, sizeof name.sun_path - 1);
-    const int listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (bind(listener, reinterpret_cast<const sockaddr*>(&name), sizeof name) != 0 ||
-        listen(listener, 100) != 0) {
+    const Descriptor listener(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    if (bind(listener.get(), reinterpret_cast<const sockaddr*>(&name), sizeof name) != 0 ||
+        listen(listener.get(), 100) != 0) {
       throw std::runtime_error("cannot listen on " + path);
     }
     pid_ = fork();
     if (pid_ == 0) {
       prctl(PR_SET_PDEATHSIG, SIGKILL);
-      for (;;) answer(accept(listener, nullptr, nullptr));
+      for (;;) answer(accept(listener.get(), nullptr, nullptr));
     }
-    close(listener);
   }
   ~FakeDaemon() {
     kill(pid_, SIGKILL);
@@ -54,21 +54,8 @@ class FakeDaemon {
 
 // Sends `message`, with `fd` unless it is -1, and ends the connection.
 void hand_over(int client, const HandoverMessage& message, int fd) {
-  iovec part{const_cast<HandoverMessage*>(&message), sizeof message};
-  alignas(cmsghdr) char control[CMSG_SPACE(sizeof fd)] = {};
-  msghdr header{};
-  header.msg_iov = &part;
-  header.msg_iovlen = 1;
-  if (fd >= 0) {
-    header.msg_control = control;
-    header.msg_controllen = sizeof control;
-    cmsghdr* rights = CMSG_FIRSTHDR(&header);
-    rights->cmsg_level = SOL_SOCKET;
-    rights->cmsg_type = SCM_RIGHTS;
-    rights->cmsg_len = CMSG_LEN(sizeof fd);
-    std::memcpy(CMSG_DATA(rights), &fd, sizeof fd);
-  }
-  sendmsg(client, &header, MSG_NOSIGNAL);
+  send_with_descriptors(client, std::as_bytes(std::span(&message, 1)),
+                        std::span(&fd, fd >= 0 ? 1U : 0U));
   close(client);
 }
 
@@ -100,9 +87,8 @@ int segment_file(const std::function<void(StructureHeader&)>& damage) {
   header->segment_size = kSegmentSize;
   header->generation = 1;
   socklen_t length = sizeof header->netns_cookie;
-  const int socket_here = tcp_socket(AF_INET);
-  getsockopt(socket_here, SOL_SOCKET, SO_NETNS_COOKIE, &header->netns_cookie, &length);
-  close(socket_here);
+  const Descriptor socket_here(tcp_socket(AF_INET));
+  getsockopt(socket_here.get(), SOL_SOCKET, SO_NETNS_COOKIE, &header->netns_cookie, &length);
   header->directory = section(4096, sizeof(DirectoryEntry), 64);
   header->requests = section(16384, sizeof(RequestSlot), 16);
   header->shards = section(32768, sizeof(Shard), 1);

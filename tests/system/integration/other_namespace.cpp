@@ -1,10 +1,10 @@
 // The daemon's ports are those of its network namespace; elsewhere they would mean nothing.
 #include <fcntl.h>
 #include <sched.h>
-#include <unistd.h>
 
 #include <cerrno>
 
+#include "base/descriptor.h"
 #include "system/integration/common.h"
 
 namespace portpool::test {
@@ -14,13 +14,10 @@ namespace {
 class NamespaceHandle {
  public:
   NamespaceHandle() : fd_(open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC)) {}
-  ~NamespaceHandle() { close(fd_); }
-  NamespaceHandle(const NamespaceHandle&) = delete;
-  NamespaceHandle& operator=(const NamespaceHandle&) = delete;
-  bool enter() const { return setns(fd_, CLONE_NEWNET) == 0; }
+  bool enter() const { return setns(fd_.get(), CLONE_NEWNET) == 0; }
 
  private:
-  int fd_;
+  Descriptor fd_;
 };
 
 TEST_F(PooledNet, ProgramInAnotherNamespace) {

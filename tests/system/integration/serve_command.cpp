@@ -10,6 +10,7 @@
 #include <fstream>
 #include <regex>
 
+#include "base/descriptor.h"
 #include "portpool/hints.h"
 #include "system/integration/common.h"
 
@@ -33,9 +34,8 @@ void leave_stale_socket(const std::string& path) {
   sockaddr_un name{};
   name.sun_family = AF_UNIX;
   path.copy(name.sun_path, sizeof name.sun_path - 1);
-  const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  ASSERT_EQ(bind(fd, reinterpret_cast<const sockaddr*>(&name), sizeof name), 0);
-  close(fd);
+  const Descriptor listener(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  ASSERT_EQ(bind(listener.get(), reinterpret_cast<const sockaddr*>(&name), sizeof name), 0);
 }
 
 TEST_F(EchoNet, StaleSocketIsReplaced) {

@@ -9,7 +9,6 @@
 
 #include <cerrno>
 #include <csignal>
-#include <cstring>
 #include <functional>
 #include <map>
 #include <sstream>
@@ -133,34 +132,12 @@ std::string name(std::istream& words) { return local_address(next_fd(words)).tex
 std::string send_one(std::istream& words) {
   const int fd = next_fd(words);
   if (channel[0] < 0) CHECK_THAT(socketpair(AF_UNIX, SOCK_STREAM, 0, channel) == 0);
-  char byte = 0;
-  iovec part{&byte, 1};
-  alignas(cmsghdr) char control[CMSG_SPACE(sizeof fd)] = {};
-  msghdr message{};
-  message.msg_iov = &part;
-  message.msg_iovlen = 1;
-  message.msg_control = control;
-  message.msg_controllen = sizeof control;
-  cmsghdr* rights = CMSG_FIRSTHDR(&message);
-  rights->cmsg_level = SOL_SOCKET;
-  rights->cmsg_type = SCM_RIGHTS;
-  rights->cmsg_len = CMSG_LEN(sizeof fd);
-  std::memcpy(CMSG_DATA(rights), &fd, sizeof fd);
-  CHECK_THAT(sendmsg(channel[0], &message, 0) == 1);
+  CHECK_THAT(pass_descriptor(channel[0], fd));
   return "ok";
 }
 std::string receive(std::istream&) {
-  char byte = 0;
-  iovec part{&byte, 1};
-  int fd = -1;
-  alignas(cmsghdr) char control[CMSG_SPACE(sizeof fd)] = {};
-  msghdr message{};
-  message.msg_iov = &part;
-  message.msg_iovlen = 1;
-  message.msg_control = control;
-  message.msg_controllen = sizeof control;
-  CHECK_THAT(recvmsg(channel[1], &message, 0) == 1);
-  std::memcpy(&fd, CMSG_DATA(CMSG_FIRSTHDR(&message)), sizeof fd);
+  const int fd = take_descriptor(channel[1]);
+  CHECK_THAT(fd >= 0);
   return std::to_string(fd);
 }
 

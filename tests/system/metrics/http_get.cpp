@@ -1,11 +1,11 @@
 #include "system/metrics/http_get.h"
 
 #include <sys/socket.h>
-#include <unistd.h>
 
 #include <cctype>
 #include <cstdio>
 
+#include "base/descriptor.h"
 #include "support/eventually.h"
 #include "support/sockets.h"
 
@@ -13,17 +13,16 @@ namespace portpool::test {
 
 HttpAnswer http_exchange(const std::string& address, const std::string& request) {
   HttpAnswer answer;
-  const int fd = connected_socket(SocketAddress(address));
-  if (fd < 0) return answer;
+  const Descriptor socket(connected_socket(SocketAddress(address)));
+  if (!socket) return answer;
   std::string text;
-  if (send(fd, request.data(), request.size(), MSG_NOSIGNAL) ==
+  if (send(socket.get(), request.data(), request.size(), MSG_NOSIGNAL) ==
       static_cast<ssize_t>(request.size())) {
     char chunk[4096];
-    for (ssize_t got; (got = recv(fd, chunk, sizeof chunk, 0)) > 0;) {
+    for (ssize_t got; (got = recv(socket.get(), chunk, sizeof chunk, 0)) > 0;) {
       text.append(chunk, static_cast<std::size_t>(got));
     }
   }
-  close(fd);
   const std::size_t end = text.find("\r\n\r\n");
   if (end == std::string::npos || std::sscanf(text.c_str(), "HTTP/1.%*d %d", &answer.status) != 1) {
     return answer;

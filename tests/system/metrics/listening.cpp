@@ -5,6 +5,7 @@
 
 #include <fstream>
 
+#include "base/descriptor.h"
 #include "system/integration/common.h"
 #include "system/metrics/exposition.h"
 #include "system/metrics/http_get.h"
@@ -121,22 +122,21 @@ TEST_F(EchoNet, IdleVisitorsHoldNothingUp) {
   const std::string here = "127.0.0.1:9481";
   Poold poold(listen_on(here));
   EXPECT_TRUE(metrics_answer_at(here));
-  std::vector<int> idle;
+  std::vector<Descriptor> idle;
   for (int i = 0; i < 15; ++i) {
-    idle.push_back(connected_socket(SocketAddress(here)));
-    ASSERT_GE(idle.back(), 0);
+    idle.emplace_back(connected_socket(SocketAddress(here)));
+    ASSERT_TRUE(idle.back());
     // Half of them begin a request.
     if (i % 2 == 0) {
-      ASSERT_EQ(send(idle.back(), "GET /met", 8, MSG_NOSIGNAL), 8);
+      ASSERT_EQ(send(idle.back().get(), "GET /met", 8, MSG_NOSIGNAL), 8);
     }
   }
   EXPECT_EQ(http_get(here, "/metrics").status, 200);
   poold.make_lanes({kEcho});
   // Far more than fit: they wait for the first ones' time to be over.
-  for (int i = 0; i < 10; ++i) idle.push_back(connected_socket(SocketAddress(here)));
+  for (int i = 0; i < 10; ++i) idle.emplace_back(connected_socket(SocketAddress(here)));
   EXPECT_EQ(http_get(here, "/metrics").status, 200);
   EXPECT_EQ(poold.stop(), 0) << poold.process().err();
-  for (const int fd : idle) close(fd);
 }
 
 }  // namespace

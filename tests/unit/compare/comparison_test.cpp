@@ -7,7 +7,6 @@
 #include <random>
 
 #include "base/number_text.h"
-#include "compare/svg.h"
 
 namespace portpool::test {
 namespace {
@@ -222,15 +221,6 @@ TEST(NumberText, ThreeDigits) {
   EXPECT_EQ(percent_text(1), "100 %");
   EXPECT_EQ(p_text(0.0004), "p < 0.001");
   EXPECT_EQ(p_text(0.0312), "p = 0.031");
-}
-
-TEST(HtmlEscape, KeepsGoodTextAndNothingElse) {
-  EXPECT_EQ(html_escape("a<b>&\"'"), "a&lt;b&gt;&amp;&quot;&#39;");
-  EXPECT_EQ(html_escape("gr\xC3\xBC\xC3\x9F \xF0\x9F\x90\x99\n"),
-            "gr\xC3\xBC\xC3\x9F \xF0\x9F\x90\x99\n");
-  EXPECT_EQ(html_escape("\xC3"), "\xEF\xBF\xBD");
-  EXPECT_EQ(html_escape("\xE2\x82x"), "\xEF\xBF\xBD\xEF\xBF\xBDx");
-  EXPECT_EQ(html_escape(std::string_view("\0\x1B", 2)), "\xEF\xBF\xBD\xEF\xBF\xBD");
 }
 
 }  // namespace

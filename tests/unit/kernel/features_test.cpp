@@ -4,6 +4,7 @@
 
 #include <cstdio>
 
+#include "base/descriptor.h"
 #include "kernel/sysctl.h"
 #include "unit/kernel/private_namespace.h"
 
@@ -43,11 +44,10 @@ TEST_F(FeaturesTest, MptcpIsWhatTheNamespaceAllows) {
 }
 
 TEST_F(FeaturesTest, LeavesNoDescriptorBehind) {
-  const int before = ::dup(0);
-  ::close(before);
+  const auto next_number = [] { return Descriptor(::dup(0)).get(); };
+  const int before = next_number();
   probe_features();
-  const int after = ::dup(0);
-  ::close(after);
+  const int after = next_number();
   EXPECT_EQ(before, after);
 }
 

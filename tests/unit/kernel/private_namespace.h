@@ -6,11 +6,12 @@
 #include <sched.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
 #include <cstring>
 #include <fstream>
 #include <string>
+
+#include "base/descriptor.h"
 
 namespace portpool::kernel {
 
@@ -22,13 +23,12 @@ class PrivateNamespace : public ::testing::Test {
   }
 
   static void set_loopback(bool up) {
-    const int fd = ::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-    ASSERT_GE(fd, 0);
+    const Descriptor socket(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+    ASSERT_TRUE(socket);
     ifreq request{};
     std::strcpy(request.ifr_name, "lo");
     request.ifr_flags = up ? IFF_UP : 0;
-    EXPECT_EQ(::ioctl(fd, SIOCSIFFLAGS, &request), 0) << std::strerror(errno);
-    ::close(fd);
+    EXPECT_EQ(::ioctl(socket.get(), SIOCSIFFLAGS, &request), 0) << std::strerror(errno);
   }
 
   static void set_sysctl(const std::string& name, const std::string& value) {

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "base/descriptor.h"
 #include "unit/kernel/private_namespace.h"
 
 namespace portpool::kernel {
@@ -56,10 +57,9 @@ TEST_F(ProcNetTest, NewNamespaceHasNothing) {
   ASSERT_TRUE(found);
   EXPECT_EQ(found->in_use, 0);
   EXPECT_EQ(found->time_wait, 0);
-  const int fd = ::socket(AF_INET6, SOCK_STREAM, 0);
-  ASSERT_EQ(::listen(fd, 1), 0);
+  const Descriptor socket(::socket(AF_INET6, SOCK_STREAM, 0));
+  ASSERT_EQ(::listen(socket.get(), 1), 0);
   EXPECT_EQ(socket_statistics()->in_use, 1);
-  ::close(fd);
   EXPECT_TRUE(netstat_counters().contains("TCPTimeWaitOverflow"));
 }
 
@@ -71,12 +71,11 @@ TEST_F(ProcNetTest, UnixListeners) {
   ASSERT_NE(::mkdtemp(folder), nullptr);
   const std::string path = std::string(folder) + "/a socket";
   path.copy(name.sun_path, sizeof name.sun_path - 1);
-  const int fd = ::socket(AF_UNIX, SOCK_STREAM, 0);
-  ASSERT_EQ(::bind(fd, reinterpret_cast<const sockaddr*>(&name), sizeof name), 0);
+  const Descriptor socket(::socket(AF_UNIX, SOCK_STREAM, 0));
+  ASSERT_EQ(::bind(socket.get(), reinterpret_cast<const sockaddr*>(&name), sizeof name), 0);
   EXPECT_TRUE(unix_listeners().empty());
-  ASSERT_EQ(::listen(fd, 1), 0);
+  ASSERT_EQ(::listen(socket.get(), 1), 0);
   EXPECT_EQ(unix_listeners(), std::vector<std::string>{path});
-  ::close(fd);
   ::unlink(path.c_str());
   ::rmdir(folder);
 }

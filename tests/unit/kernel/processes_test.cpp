@@ -7,6 +7,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/descriptor.h"
+
 namespace portpool::kernel {
 namespace {
 
@@ -17,8 +19,8 @@ std::uint32_t inode_of(int fd) {
 }
 
 TEST(Processes, FindsTheHolderOfASocket) {
-  const int fd = ::socket(AF_INET, SOCK_STREAM, 0);
-  const std::uint32_t inode = inode_of(fd);
+  Descriptor socket(::socket(AF_INET, SOCK_STREAM, 0));
+  const std::uint32_t inode = inode_of(socket.get());
   const ProcessScan with = scan_processes();
   EXPECT_TRUE(with.proc_mounted);
   const ProcessRecord* holder = with.holder_of(inode);
@@ -26,24 +28,23 @@ TEST(Processes, FindsTheHolderOfASocket) {
   EXPECT_EQ(holder->pid, ::getpid());
   EXPECT_GE(holder->open, 1U);
   EXPECT_NE(holder->name, "");
-  ::close(fd);
+  socket = Descriptor();
   EXPECT_EQ(scan_processes().holder_of(inode), nullptr);
   EXPECT_EQ(with.holder_of(0), nullptr);
 }
 
 TEST(Processes, SharedSocketCountsOnce) {
-  const int fd = ::socket(AF_INET, SOCK_STREAM, 0);
+  const Descriptor socket(::socket(AF_INET, SOCK_STREAM, 0));
   const pid_t child = ::fork();
   if (child == 0) {
     for (;;) ::pause();
   }
   const ProcessScan scan = scan_processes();
-  const ProcessRecord* holder = scan.holder_of(inode_of(fd));
+  const ProcessRecord* holder = scan.holder_of(inode_of(socket.get()));
   ::kill(child, SIGKILL);
   ::waitpid(child, nullptr, 0);
   ASSERT_NE(holder, nullptr);
   EXPECT_EQ(holder->pid, std::min(child, ::getpid()));
-  ::close(fd);
 }
 
 TEST(Processes, OpenFilesLimit) {

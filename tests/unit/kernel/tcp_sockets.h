@@ -5,11 +5,11 @@
 #include <gtest/gtest.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
 #include <string>
 #include <utility>
 
+#include "base/descriptor.h"
 #include "portpool/endpoint.h"
 
 namespace portpool::kernel {
@@ -25,31 +25,24 @@ inline Address address(const std::string& text) {
 class TcpSocket {
  public:
   explicit TcpSocket(int family) : family_(family), fd_(::socket(family, SOCK_STREAM, 0)) {
-    EXPECT_GE(fd_, 0);
+    EXPECT_TRUE(fd_);
   }
-  TcpSocket(int family, int fd) : family_(family), fd_(fd) {}
-  TcpSocket(TcpSocket&& other) noexcept
-      : family_(other.family_), fd_(std::exchange(other.fd_, -1)) {}
-  TcpSocket& operator=(TcpSocket&&) = delete;
-  ~TcpSocket() { close(); }
+  TcpSocket(int family, Descriptor fd) : family_(family), fd_(std::move(fd)) {}
 
-  void close() {
-    if (fd_ >= 0) ::close(fd_);
-    fd_ = -1;
-  }
+  void close() { fd_ = Descriptor(); }
 
   void bind(const Endpoint& to) {
     sockaddr_storage raw;
     const socklen_t length = sockaddr_from_endpoint(to, family_, raw);
-    EXPECT_EQ(::bind(fd_, reinterpret_cast<sockaddr*>(&raw), length), 0) << errno;
+    EXPECT_EQ(::bind(fd_.get(), reinterpret_cast<sockaddr*>(&raw), length), 0) << errno;
   }
-  void listen() { EXPECT_EQ(::listen(fd_, 64), 0) << errno; }
+  void listen() { EXPECT_EQ(::listen(fd_.get(), 64), 0) << errno; }
   void connect(const Endpoint& to) {
     sockaddr_storage raw;
     const socklen_t length = sockaddr_from_endpoint(to, family_, raw);
-    EXPECT_EQ(::connect(fd_, reinterpret_cast<sockaddr*>(&raw), length), 0) << errno;
+    EXPECT_EQ(::connect(fd_.get(), reinterpret_cast<sockaddr*>(&raw), length), 0) << errno;
   }
-  TcpSocket accept() { return {family_, ::accept(fd_, nullptr, nullptr)}; }
+  TcpSocket accept() { return {family_, Descriptor(::accept(fd_.get(), nullptr, nullptr))}; }
 
   Endpoint local() const { return name(::getsockname); }
   Endpoint remote() const { return name(::getpeername); }
@@ -59,13 +52,13 @@ class TcpSocket {
     sockaddr_storage raw{};
     socklen_t length = sizeof raw;
     Endpoint result;
-    EXPECT_EQ(ask(fd_, reinterpret_cast<sockaddr*>(&raw), &length), 0) << errno;
+    EXPECT_EQ(ask(fd_.get(), reinterpret_cast<sockaddr*>(&raw), &length), 0) << errno;
     EXPECT_TRUE(endpoint_from_sockaddr(reinterpret_cast<sockaddr*>(&raw), length, result));
     return result;
   }
 
   int family_;
-  int fd_;
+  Descriptor fd_;
 };
 
 inline TcpSocket listener(int family, const std::string& on) {

@@ -103,16 +103,19 @@ TEST(MetricsText, SaysWhetherTheLastReloadSucceeded) {
 }
 
 // Prometheus refuses a whole page for one label that is not UTF-8, and clients can write anything.
-TEST(ReadReport, APoolNameThatIsNotUtf8IsNotPassedOn) {
+TEST(ReadReport, ANameThatIsNotUtf8IsNotPassedOn) {
   Segment segment({.lanes = 1, .shards = 1}, {.cookie = 1, .inode = 1});
   segment.publish();
   const std::vector<std::string> names = {"gr\xC3\xBCn", "\xE2\x82\xAC", "\xF0\x9F\x8C\x8A",
                                           "plain"};
   segment.set_pool_names(names);
   EXPECT_EQ(read_report(segment.view()).pools, names);
-  for (const char* bad : {"\xFF", "a\xC3", "\xC0\x80", "\x80", "\xE2\x82", "\xF5\x80\x80\x80"}) {
+  for (const char* bad :
+       {"\xFF", "a\xC3", "\xC0\x80", "\xED\xA0\x80", "\x80", "\xE2\x82", "\xF5\x80\x80\x80"}) {
     std::strcpy(segment.writer().pool(3).name, bad);
     EXPECT_EQ(read_report(segment.view()).pools[3], "(damaged)");
+    std::strcpy(segment.header().daemon_version, bad);
+    EXPECT_EQ(read_report(segment.view()).version, "(damaged)");
   }
 }
 

@@ -1,0 +1,92 @@
+#include "base/text.h"
+
+#include <algorithm>
+#include <cstdlib>
+
+namespace portpool {
+namespace {
+
+struct Lead {
+  unsigned char first, last;  // of the leading byte
+  unsigned char low, high;    // of the one that follows it
+  std::size_t length;         // of the character
+};
+constexpr Lead kLeads[] = {
+    {0x00, 0x7F, 0x00, 0x00, 1}, {0xC2, 0xDF, 0x80, 0xBF, 2}, {0xE0, 0xE0, 0xA0, 0xBF, 3},
+    {0xE1, 0xEC, 0x80, 0xBF, 3}, {0xED, 0xED, 0x80, 0x9F, 3}, {0xEE, 0xEF, 0x80, 0xBF, 3},
+    {0xF0, 0xF0, 0x90, 0xBF, 4}, {0xF1, 0xF3, 0x80, 0xBF, 4}, {0xF4, 0xF4, 0x80, 0x8F, 4},
+};
+
+bool is_control(char c) {
+  const auto byte = static_cast<unsigned char>(c);
+  return (byte < 0x20 && c != '\n' && c != '\t') || byte == 0x7F;
+}
+
+}  // namespace
+
+std::size_t utf8_length(std::string_view text) {
+  const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(text[i]); };
+  for (const Lead& lead : kLeads) {
+    if (byte(0) < lead.first || byte(0) > lead.last) continue;
+    if (lead.length > text.size()) return 0;
+    if (lead.length > 1 && (byte(1) < lead.low || byte(1) > lead.high)) return 0;
+    for (std::size_t i = 2; i < lead.length; ++i) {
+      if ((byte(i) & 0xC0) != 0x80) return 0;
+    }
+    return lead.length;
+  }
+  return 0;
+}
+
+bool is_utf8(std::string_view text) {
+  while (!text.empty()) {
+    const std::size_t length = utf8_length(text);
+    if (length == 0) return false;
+    text.remove_prefix(length);
+  }
+  return true;
+}
+
+std::string printable(std::string text) {
+  std::replace_if(
+      text.begin(), text.end(), [](unsigned char c) { return c < 32 || c > 126; }, '?');
+  return text;
+}
+
+std::string html_escape(std::string_view text) {
+  std::string out;
+  while (!text.empty()) {
+    const std::size_t length = is_control(text[0]) ? 0 : utf8_length(text);
+    switch (length == 0 ? '\0' : text[0]) {
+      case '\0':
+        out += "\xEF\xBF\xBD";
+        break;
+      case '&':
+        out += "&amp;";
+        break;
+      case '<':
+        out += "&lt;";
+        break;
+      case '>':
+        out += "&gt;";
+        break;
+      case '"':
+        out += "&quot;";
+        break;
+      case '\'':
+        out += "&#39;";
+        break;
+      default:
+        out += text.substr(0, length);
+    }
+    text.remove_prefix(std::max<std::size_t>(length, 1));
+  }
+  return out;
+}
+
+bool colours_are_refused() {
+  const char* no_colour = std::getenv("NO_COLOR");
+  return no_colour != nullptr && *no_colour != '\0';
+}
+
+}  // namespace portpool

@@ -1,0 +1,28 @@
+// Text that others wrote, made fit for a terminal, for HTML and for JSON. Names of processes, paths
+// and the segment's own strings may hold any bytes.
+#pragma once
+
+#include <cstddef>
+#include <string>
+#include <string_view>
+
+namespace portpool {
+
+// The length, 1 to 4 bytes, of the UTF-8 character that `text`, which is not empty, begins with; 0
+// when it begins with none (Unicode 15, table 3-7: neither overlong forms nor surrogates).
+std::size_t utf8_length(std::string_view text);
+
+// JSON and the labels of Prometheus must be that, or the whole document is refused.
+bool is_utf8(std::string_view text);
+
+// For a terminal: whatever is not printable ASCII becomes "?".
+std::string printable(std::string text);
+
+// For text in HTML and SVG, in elements and in attributes with quotes of either kind. Bytes that no
+// document may hold become U+FFFD.
+std::string html_escape(std::string_view text);
+
+// NO_COLOR (no-color.org): set and not empty.
+bool colours_are_refused();
+
+}  // namespace portpool
