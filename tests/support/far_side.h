@@ -18,8 +18,8 @@ void ip(const std::string& words);
 //   u2  10.2.0.1/24, fd00:2::1/64  ========  10.2.0.2, fd00:2::2    routes with a worse metric
 //                                            10.9.0.1, fd00:9::1    echo servers on `ports`
 //
-// Table 100 here leads there by u2, from the addresses of u2; a test's rules may point to it. There,
-// 10.5.0.0/24 and fd00:5::/64 are said to be here. To be made in a PrivateNet.
+// Table 100 here leads there by u2, from the addresses of u2; a test's rules may point to it.
+// There, 10.5.0.0/24 and fd00:5::/64 are said to be here. To be made in a PrivateNet.
 class FarSide {
  public:
   explicit FarSide(const std::vector<std::uint16_t>& ports);

@@ -1,5 +1,5 @@
-// The pool's own pin is not the program's: a socket whose connect() was refused may be connected again
-// in every way that it can be reached, also where the shim has lost sight of it.
+// The pool's own pin is not the program's: a socket whose connect() was refused may be connected
+// again in every way that it can be reached, also where the shim has lost sight of it.
 #include <fcntl.h>
 #include <poll.h>
 #include <sys/wait.h>
@@ -113,8 +113,8 @@ GUEST(go_on) {
   close_with_reset(std::stoi(arguments.at(1)));
 }
 
-// DESTINATION WAY: another program goes on with the socket: 'attached', or 'as it is' when no daemon
-// may be there. Between the refusal and that, the test has its turn.
+// DESTINATION WAY: another program goes on with the socket: 'attached', or 'as it is' when no
+// daemon may be there. Between the refusal and that, the test has its turn.
 GUEST(executed_child) {
   const bool attached = arguments.at(1) == "attached";
   std::vector<int> sockets;
@@ -151,7 +151,8 @@ GUEST(without_the_daemon) {
   }
 }
 
-// What Python's subprocess does (vfork, closing everything, exec), on a socket left over from before.
+// What Python's subprocess does (vfork, closing everything, exec), on a socket left over from
+// before.
 const char* const kPython = R"(
 import errno, os, select, socket, struct, subprocess, sys
 attempts = int(os.environ.get('PORTPOOL_TEST_BEGIN_ATTACHED', 0))
@@ -240,8 +241,7 @@ class OwnPin : public testing::Test {
 
   void expect_in_two_parts(const std::string& guest, const Arguments& arguments,
                            void (*meanwhile)(Poold&)) {
-    const GuestResult natively =
-        run_in_two_parts(guest, native(), arguments, [](Poold&) {});
+    const GuestResult natively = run_in_two_parts(guest, native(), arguments, [](Poold&) {});
     EXPECT_EQ(natively.status, 0) << "natively: " << natively.err;
     EXPECT_EQ(run_in_two_parts(guest, poold->shim(), arguments, meanwhile), natively) << guest;
   }
