@@ -3,6 +3,7 @@
 #include <ostream>
 #include <set>
 #include <sstream>
+#include <string>
 #include <thread>
 #include <tuple>
 
@@ -79,7 +80,7 @@ class FailingSources : public LaneNet {
 };
 
 class SourceFailures : public FailingSources,
-                       public testing::WithParamInterface<std::tuple<const char*, Refusal>> {
+                       public testing::WithParamInterface<std::tuple<std::string, Refusal>> {
  protected:
   std::string strategy() const override { return std::get<0>(GetParam()); }
   std::string how() const { return std::get<1>(GetParam()).name; }
@@ -126,13 +127,14 @@ TEST_P(SourceFailures, WithAllFailingTheKernelChooses) {
   }
 }
 
-std::string refusal_name(const testing::TestParamInfo<std::tuple<const char*, Refusal>>& info) {
-  return std::string(std::string(std::get<0>(info.param)) == "bind" ? "Bind" : "PortRange") +
+std::string refusal_name(const testing::TestParamInfo<std::tuple<std::string, Refusal>>& info) {
+  return std::string(std::get<0>(info.param) == "bind" ? "Bind" : "PortRange") +
          std::get<1>(info.param).error;
 }
 
 INSTANTIATE_TEST_SUITE_P(Strategy, SourceFailures,
-                         testing::Combine(testing::Values("port-range", "bind"),
+                         testing::Combine(testing::Values(std::string("port-range"),
+                                                          std::string("bind")),
                                           testing::ValuesIn(kRefusals)),
                          refusal_name);
 
