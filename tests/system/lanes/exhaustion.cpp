@@ -1,4 +1,6 @@
 // Every port toward a destination is in use: what calls get, and how soon that ends.
+#include <csignal>
+
 #include "system/lanes/lane_net.h"
 
 namespace portpool::test {
@@ -86,6 +88,37 @@ TEST_P(Exhaustion, FailFastEndsWhenThisProgramGivesAPortBack) {
   EXPECT_TRUE(fails_fast(client)) << poold->status();
   client.reset_all();
   EXPECT_TRUE(eventually([&] { return client.hold(kEcho, 8) > 0; })) << lane(kEcho);
+}
+
+// The first call that the kernel lets through says that there are ports again: those after it ask
+// the kernel too, as many as there are ports.
+TEST_P(Exhaustion, FailFastEndsWithTheFirstThatSucceeds) {
+  start_full(kFailFast);
+  Client client(poold->shim());
+  for (int round = 0; round < 10; ++round) {
+    SCOPED_TRACE(round);
+    ASSERT_TRUE(fails_fast(client)) << poold->status();
+    for (int i = 0; i < 4; ++i) foreign->reset(files[static_cast<std::size_t>(i)]);
+    EXPECT_EQ(client.ask("first_ok " + kEcho + " 3"), "ok ok ok ");
+    client.reset_all();
+    for (int i = 0; i < 4; ++i) {
+      Connected connected;
+      // A port that the client has just given back may be one that is still marked as used.
+      ASSERT_TRUE(eventually([&] { return (connected = foreign->connect(kEcho)).ok(); }));
+      files[static_cast<std::size_t>(i)] = connected.fd;
+    }
+  }
+}
+
+// The same where nobody else notices: no look of poold's comes between.
+TEST_P(Exhaustion, FailFastEndsWithTheFirstThatSucceedsWithoutPoold) {
+  start_full(kFailFast);
+  Client client(poold->shim());
+  ASSERT_TRUE(fails_fast(client)) << poold->status();
+  poold->process().signal(SIGSTOP);
+  for (int i = 0; i < 4; ++i) foreign->reset(files[static_cast<std::size_t>(i)]);
+  EXPECT_EQ(client.ask("first_ok " + kEcho + " 3"), "ok ok ok ");
+  poold->process().signal(SIGCONT);
 }
 
 // Failing fast is for the full destination alone.

@@ -14,6 +14,7 @@
 #include <sstream>
 #include <vector>
 
+#include "portpool/linux.h"
 #include "support/guest.h"
 #include "support/sockets.h"
 
@@ -127,6 +128,37 @@ std::string try_one(std::istream& words) {
   return error_name(connect_error(fd, SocketAddress(next(words))));
 }
 std::string name(std::istream& words) { return local_address(next_fd(words)).text(); }
+int option_of(int fd, int level, int option) {
+  int value = -1;
+  socklen_t length = sizeof value;
+  CHECK_THAT(getsockopt(fd, level, option, &value, &length) == 0);
+  return value;
+}
+
+// options FD: those that a pool may set.
+std::string options(std::istream& words) {
+  const int fd = next_fd(words);
+  return "range " + std::to_string(option_of(fd, IPPROTO_IP, IP_LOCAL_PORT_RANGE)) + " no_port " +
+         std::to_string(option_of(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT)) + " reuse " +
+         std::to_string(option_of(fd, SOL_SOCKET, SO_REUSEADDR));
+}
+
+// first_ok DESTINATION COUNT: connects until that succeeds, then COUNT times more, without a pause;
+// holds them. How each of those COUNT ended.
+std::string first_ok(std::istream& words) {
+  const SocketAddress destination(next(words));
+  const int wanted = std::stoi(next(words));
+  std::string answer;
+  int fd = -1;
+  while ((fd = connected_socket(destination)) < 0) CHECK_THAT(errno == EADDRNOTAVAIL);
+  held.push_back(fd);
+  for (int i = 0; i < wanted; ++i) {
+    fd = connected_socket(destination);
+    answer += (fd < 0 ? error_name(errno) : "ok") + " ";
+    if (fd >= 0) held.push_back(fd);
+  }
+  return answer;
+}
 
 // send FD: into a channel that holds it; receive: out of it again, under a new number.
 std::string send_one(std::istream& words) {
@@ -187,7 +219,7 @@ const std::map<std::string, std::function<std::string(std::istream&)>> kCommands
     {"echo", echo},           {"dup", duplicate},       {"open", open_one},
     {"try", try_one},         {"name", name},           {"send", send_one},
     {"receive", receive},     {"fork", fork_one},       {"kill", kill_one},
-    {"prefork", prefork},
+    {"prefork", prefork},     {"options", options},     {"first_ok", first_ok},
 };
 
 // exec: becomes a new puppet by execv(), which goes on counting; open sockets stay open.
