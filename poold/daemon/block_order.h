@@ -18,21 +18,20 @@ class BlockOrder {
   struct Block {
     Route arm;
     std::chrono::nanoseconds length;
-    bool first;  // of its pair
   };
 
   BlockOrder(std::chrono::nanoseconds length, std::uint64_t seed) : base_(length), random_(seed) {}
 
   Block next() {
-    first_ = !first_;
-    if (!first_) return {arm_ == Route::pool ? Route::kernel : Route::pool, length_, false};
+    begun_ = !begun_;
+    if (!begun_) return {arm_ == Route::pool ? Route::kernel : Route::pool, length_};
     const std::uint64_t bits = random_();
     arm_ = (bits & 1) == 0 ? Route::pool : Route::kernel;
     // 0.9 to 1.1, in steps of a 2^-32th.
     const double factor = 0.9 + 0.2 * static_cast<double>(bits >> 32) / 4294967296.0;
     length_ = std::chrono::nanoseconds(
         static_cast<std::int64_t>(static_cast<double>(base_.count()) * factor));
-    return {arm_, length_, true};
+    return {arm_, length_};
   }
 
  private:
@@ -40,7 +39,7 @@ class BlockOrder {
   std::mt19937_64 random_;
   Route arm_ = Route::pool;
   std::chrono::nanoseconds length_{};
-  bool first_ = false;
+  bool begun_ = false;  // a pair, whose other block comes next
 };
 
 }  // namespace portpool

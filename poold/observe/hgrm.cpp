@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "base/clock.h"
+#include "observe/quantile.h"
 
 namespace portpool {
 namespace {
@@ -36,8 +37,8 @@ double next_level(double level) {
   return level + 100 / (kTicksPerHalf * half);
 }
 
-std::string line(const LatencySum& latency, std::size_t bucket, double level, std::uint64_t seen) {
-  return fmt::format("{:12.3f} {:2.12f} {:10} {:14.2f}\n", to_us(highest(latency, bucket)),
+std::string line(const LatencySum& latency, double level, std::uint64_t seen) {
+  return fmt::format("{:12.3f} {:2.12f} {:10} {:14.2f}\n", quantile_us(latency, level / 100),
                      level / 100, seen, 1 / (1 - level / 100));
 }
 
@@ -54,12 +55,11 @@ std::string latency_as_hgrm(const LatencySum& latency) {
     seen += latency.buckets[i];
     const double reached = 100 * static_cast<double>(seen) / total;
     for (; reached >= level; level = next_level(level)) {
-      text += line(latency, i, level, seen);
+      text += line(latency, level, seen);
       if (seen == latency.count) break;
     }
     if (seen == latency.count) {
-      text +=
-          fmt::format("{:12.3f} {:2.12f} {:10}\n", to_us(highest(latency, i)), 1.0, latency.count);
+      text += fmt::format("{:12.3f} {:2.12f} {:10}\n", quantile_us(latency, 1), 1.0, latency.count);
     }
   }
   const double mean = latency.count == 0 ? 0 : static_cast<double>(latency.sum_ns) / total;

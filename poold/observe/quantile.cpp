@@ -12,6 +12,13 @@ namespace {
 
 constexpr double kNone = std::numeric_limits<double>::quiet_NaN();
 
+// The first and the last bucket also hold what is shorter and longer than they are wide.
+double end_of(const LatencySum& latency, std::size_t bucket) {
+  const auto longest = static_cast<double>(latency.max_ns);
+  if (bucket + 1 == kLatencyBuckets) return longest;
+  return std::min(static_cast<double>(latency_bucket_low(bucket + 1)), longest);
+}
+
 }  // namespace
 
 double quantile_us(const LatencySum& latency, double q) {
@@ -25,8 +32,8 @@ std::vector<double> quantiles_us(const LatencySum& latency, std::span<const doub
   for (std::size_t i = 0; i < kLatencyBuckets && result.size() < ascending.size(); ++i) {
     if (latency.buckets[i] == 0) continue;
     const auto here = static_cast<double>(latency.buckets[i]);
-    const auto low = static_cast<double>(latency_bucket_low(i));
-    const auto high = static_cast<double>(latency_bucket_low(i + 1));
+    const double high = end_of(latency, i);
+    const double low = std::min(static_cast<double>(latency_bucket_low(i)), high);
     while (result.size() < ascending.size() && ascending[result.size()] * count <= seen + here) {
       const double into = std::max(0.0, ascending[result.size()] * count - seen) / here;
       result.push_back(to_us(low + (high - low) * into));

@@ -1,4 +1,4 @@
-// Quantiles with a position inside the bucket, for arithmetic; report.h has those for display.
+// What a quantile is: the one definition for everything that poold shows or compares.
 #pragma once
 
 #include <span>
@@ -9,7 +9,8 @@
 namespace portpool {
 
 // The latency in us that a share `q` (0..1) of the calls did not exceed, taking the calls of a
-// bucket as spread evenly over it. NaN without calls.
+// bucket as spread evenly over it, and those of the last one as spread up to the longest call: so
+// none is above max_ns, and with q = 1 it is max_ns. NaN without calls.
 double quantile_us(const LatencySum& latency, double q);
 
 // The same for several, which must ascend.

@@ -1,7 +1,6 @@
 #include "observe/report.h"
 
 #include <algorithm>
-#include <cmath>
 #include <cstring>
 
 #include "base/clock.h"
@@ -115,17 +114,6 @@ void LatencySum::subtract(const LatencySum& earlier) {
   errors -= earlier.errors;
   no_port -= earlier.no_port;
   max_ns = std::min(max_ns, last);
-}
-
-std::uint64_t LatencySum::quantile(double q) const {
-  const auto rank = static_cast<std::uint64_t>(std::ceil(q * static_cast<double>(count)));
-  std::uint64_t seen = 0;
-  for (std::size_t i = 0; i < kLatencyBuckets; ++i) {
-    seen += buckets[i];
-    if (seen >= std::max<std::uint64_t>(rank, 1))
-      return std::min(latency_bucket_low(i + 1) - 1, max_ns);
-  }
-  return max_ns;
 }
 
 LatencySum Report::path(Route path) const {

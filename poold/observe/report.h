@@ -12,7 +12,7 @@
 
 namespace portpool {
 
-// A histogram summed over shards.
+// A histogram summed over shards. Its quantiles: quantile.h.
 struct LatencySum {
   std::array<std::uint64_t, kLatencyBuckets> buckets{};
   std::uint64_t count = 0;
@@ -28,9 +28,6 @@ struct LatencySum {
   // Takes an earlier reading of the same histogram away; max_ns becomes the end of the last bucket
   // left.
   void subtract(const LatencySum& earlier);
-  // The latency that a share `q` (0..1) of the calls did not exceed, in ns: the upper end of the
-  // bucket, at most max_ns. 0 without calls.
-  std::uint64_t quantile(double q) const;
 };
 
 struct LatencyReport {

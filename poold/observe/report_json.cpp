@@ -2,6 +2,7 @@
 
 #include "base/address_text.h"
 #include "base/clock.h"
+#include "observe/quantile.h"
 #include "observe/report.h"
 
 namespace portpool {
@@ -25,10 +26,10 @@ Json latency(const Report& report) {
                     {"path", name_of(part.path)},
                     {"blocking", part.blocking},
                     {"count", part.latency.count},
-                    {"p50_us", to_us(part.latency.quantile(0.5))},
-                    {"p90_us", to_us(part.latency.quantile(0.9))},
-                    {"p99_us", to_us(part.latency.quantile(0.99))},
-                    {"p999_us", to_us(part.latency.quantile(0.999))},
+                    {"p50_us", quantile_us(part.latency, 0.5)},
+                    {"p90_us", quantile_us(part.latency, 0.9)},
+                    {"p99_us", quantile_us(part.latency, 0.99)},
+                    {"p999_us", quantile_us(part.latency, 0.999)},
                     {"max_us", to_us(part.latency.max_ns)}});
   }
   return list;

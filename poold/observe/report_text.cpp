@@ -2,6 +2,7 @@
 
 #include "base/address_text.h"
 #include "base/clock.h"
+#include "observe/quantile.h"
 #include "observe/report.h"
 
 namespace portpool {
@@ -10,8 +11,8 @@ namespace {
 std::string path_line(const char* label, const LatencySum& latency) {
   if (latency.count == 0) return fmt::format("  {:<12}{:>12}\n", label, 0);
   return fmt::format("  {:<12}{:>12}{:>11.1f}{:>11.1f}{:>11.1f}{:>11.1f}\n", label, latency.count,
-                     to_us(latency.quantile(0.5)), to_us(latency.quantile(0.99)),
-                     to_us(latency.quantile(0.999)), to_us(latency.max_ns));
+                     quantile_us(latency, 0.5), quantile_us(latency, 0.99),
+                     quantile_us(latency, 0.999), to_us(latency.max_ns));
 }
 
 std::string paths(const Report& report) {

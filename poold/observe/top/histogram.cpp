@@ -5,6 +5,7 @@
 #include <bit>
 #include <cmath>
 
+#include "base/clock.h"
 #include "observe/top/page.h"
 
 namespace portpool {
@@ -103,7 +104,8 @@ std::vector<Line> draw_histogram(const Snapshot& snapshot, std::size_t width, st
     const std::size_t octave = rows.first + r * rows.octaves_each;
     Line line{
         {Style::plain,
-         fmt::format("{:>{}} ", short_us(latency_bucket_low(octave << kLatencySubBits)), kLabel)}};
+         fmt::format("{:>{}} ", short_us(to_us(latency_bucket_low(octave << kLatencySubBits))),
+                     kLabel)}};
     if (pool.count != 0) {
       add_bar(line, sum_of(pool_octaves, rows, r), pool.count, longest_pool, bar);
     }

@@ -8,6 +8,7 @@
 #include <span>
 
 #include "base/text.h"
+#include "observe/quantile.h"
 
 namespace portpool {
 namespace {
@@ -136,7 +137,7 @@ Line reasons(const Snapshot& s, std::size_t width) {
 
 struct Quantile {
   const char* name;
-  double q;  // 1: the maximum
+  double q;
 };
 constexpr Quantile kQuantiles[] = {
     {"P50", 0.5}, {"P90", 0.9}, {"P99", 0.99}, {"P99.9", 0.999}, {"MAX", 1}};
@@ -170,8 +171,7 @@ std::vector<Line> latency_table(const Snapshot& s, std::size_t width) {
     text += fmt::format("{:>{}}", short_count(part.latency.count), cell);
     for (const Quantile& q : kQuantiles) {
       if (!is_shown(q, width)) continue;
-      const std::uint64_t ns = q.q == 1 ? part.latency.max_ns : part.latency.quantile(q.q);
-      text += fmt::format("{:>{}}", short_us(ns), cell);
+      text += fmt::format("{:>{}}", short_us(quantile_us(part.latency, q.q)), cell);
     }
     lines.push_back({{Style::plain, text}});
   }

@@ -4,8 +4,6 @@
 
 #include <algorithm>
 
-#include "base/clock.h"
-
 namespace portpool {
 
 std::size_t width_of(const Line& line) {
@@ -43,8 +41,7 @@ std::string short_count(std::uint64_t value) {
   return value < 100'000 ? std::to_string(value) : short_rate(static_cast<double>(value));
 }
 
-std::string short_us(std::uint64_t ns) {
-  const double us = to_us(ns);
+std::string short_us(double us) {
   if (us < 999.95) return fmt::format("{:.1f}", us);
   if (us < 99'999.5) return fmt::format("{:.0f}", us);
   if (us < 999'500) return fmt::format("{:.0f}ms", us / 1e3);

@@ -28,7 +28,7 @@ std::string shortened(const std::string& text, std::size_t width);
 std::string short_rate(double value);
 std::string short_count(std::uint64_t value);
 // Microseconds: "0.4", "26.1", "1758"; "163ms" and "17.2s" from a tenth of a second on.
-std::string short_us(std::uint64_t ns);
+std::string short_us(double us);
 // "59s", "12m03s", "3h05m", "2d04h".
 std::string short_age(double seconds);
 

@@ -71,15 +71,23 @@ void add_calls(LatencySum& sum, double us, std::uint64_t count) {
 TEST(QuantileTest, LiesInsideTheBucketByItsShare) {
   LatencySum sum;
   add_calls(sum, 10, 100);
+  add_calls(sum, 1000, 100);
   const std::size_t bucket = latency_bucket(10'000);
   const double low = static_cast<double>(latency_bucket_low(bucket)) / 1000;
   const double high = static_cast<double>(latency_bucket_low(bucket + 1)) / 1000;
   EXPECT_DOUBLE_EQ(quantile_us(sum, 0), low);
-  EXPECT_DOUBLE_EQ(quantile_us(sum, 0.25), low + (high - low) / 4);
-  EXPECT_DOUBLE_EQ(quantile_us(sum, 1), high);
-  add_calls(sum, 1000, 100);
+  EXPECT_DOUBLE_EQ(quantile_us(sum, 0.125), low + (high - low) / 4);
   EXPECT_DOUBLE_EQ(quantile_us(sum, 0.5), high) << "the first hundred's end";
   EXPECT_NEAR(quantile_us(sum, 0.75), 1000, 1000.0 / 32);
+}
+
+TEST(QuantileTest, NoneIsAboveTheLongestCall) {
+  LatencySum sum;
+  add_calls(sum, 10, 100);
+  const double low = static_cast<double>(latency_bucket_low(latency_bucket(10'000))) / 1000;
+  EXPECT_DOUBLE_EQ(quantile_us(sum, 0), low);
+  EXPECT_DOUBLE_EQ(quantile_us(sum, 0.5), (low + 10) / 2);
+  EXPECT_DOUBLE_EQ(quantile_us(sum, 1), 10);
 }
 
 TEST(QuantileTest, WithoutCallsThereIsNone) {

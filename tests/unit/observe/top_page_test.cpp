@@ -180,10 +180,10 @@ TEST(TopText, ShortForms) {
   EXPECT_EQ(short_rate(123'456), "123k");
   EXPECT_EQ(short_rate(1'234'567), "1.2M");
   EXPECT_EQ(short_count(99'999), "99999");
-  EXPECT_EQ(short_us(26'100), "26.1");
-  EXPECT_EQ(short_us(1'758'000), "1758");
-  EXPECT_EQ(short_us(163'000'000), "163ms");
-  EXPECT_EQ(short_us(17'200'000'000), "17.2s");
+  EXPECT_EQ(short_us(26.1), "26.1");
+  EXPECT_EQ(short_us(1758), "1758");
+  EXPECT_EQ(short_us(163'000), "163ms");
+  EXPECT_EQ(short_us(17'200'000), "17.2s");
   EXPECT_EQ(short_age(59), "59s");
   EXPECT_EQ(short_age(723), "12m03s");
   EXPECT_EQ(short_age(11'100), "3h05m");
