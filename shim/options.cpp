@@ -67,6 +67,8 @@ bool learn_option(SocketState& state, int level, int name, const void* value, so
   if (level != IPPROTO_IP) return false;
   if (name == IP_LOCAL_PORT_RANGE) {
     state.own_range = number != 0;
+    const PortRange range = PortRange::unpack(static_cast<std::uint32_t>(number));
+    if (range.low == range.high && number != 0) one_port_ranges_are_own = true;
     return true;
   }
   if (name == IP_BIND_ADDRESS_NO_PORT) {

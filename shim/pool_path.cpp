@@ -106,6 +106,9 @@ class PoolCall {
     if (!read_lane(view_, ref, lane)) return Outcome::next_lane;
     // What the program bound comes before what the pool names, and both before the kernel's choice.
     source_ = names_sources() ? lane.key.source : question_.source;
+    if (strategy_ == Strategy::bind && names_sources() && !leads_to(source_, call_.destination)) {
+      return without_source();
+    }
     const LaneInfo& info = view_.lane_info(ref.index);
     // A socket with a route of its own may meet, on a shared port, what its lane knows nothing of.
     const bool crowded = !state_.own_route && info.crowded.load(std::memory_order_relaxed) != 0;
@@ -327,8 +330,8 @@ bool connect_by_pool(const Call& call, SocketState& state, const SegmentView& vi
     miss.why = FallbackReason::k_no_lane;
   } else if (choice.count == 0) {
     miss.why = FallbackReason::k_lane_refused;
-  } else if (state.own_route && !state.has_source &&
-             (choice.flags & EntryFlags::bind_source) != 0) {
+  } else if ((choice.flags & EntryFlags::bind_source) != 0 && !state.has_source &&
+             (state.own_route || has_own_route(call.fd))) {
     miss.why = FallbackReason::k_own_route;
   } else {
     return PoolCall(call, state, view, key, choice, sharing).run(result, miss);

@@ -14,6 +14,9 @@
 #include "shim/real.h"
 
 namespace portpool::shim {
+
+bool one_port_ranges_are_own;
+
 namespace {
 
 // More than any default hard limit on descriptors; 8 MiB of address space, touched page by page.
@@ -34,12 +37,14 @@ bool get_option(int fd, int level, int name, Value& value) {
   return getsockopt(fd, level, name, &value, &length) == 0;
 }
 
-// One port, on a socket that is neither connecting nor connected: nobody but the pool narrows a
-// socket's range so far.
-bool is_left_pin(int fd, std::uint32_t range) {
+// One port, on a socket that is neither connecting nor connected but has been: it still tells the
+// port of that attempt. (A range of one port that the program has set itself stays.)
+bool is_left_pin(int fd, std::uint32_t range, std::uint16_t local_port) {
+  const PortRange pinned = PortRange::unpack(range);
   std::uint8_t tcp_state = 0;
-  return range >> 16 == (range & 0xFFFF) && (range & 0xFFFF) >= kLowestPort &&
-         get_option(fd, IPPROTO_TCP, TCP_INFO, tcp_state) && tcp_state == TCP_CLOSE;
+  return !one_port_ranges_are_own && pinned.low == pinned.high && pinned.low == local_port &&
+         local_port >= kLowestPort && get_option(fd, IPPROTO_TCP, TCP_INFO, tcp_state) &&
+         tcp_state == TCP_CLOSE;
 }
 
 }  // namespace
@@ -103,7 +108,7 @@ SocketState examine_socket(int fd, std::uint64_t netns_cookie) {
                   cookie != netns_cookie;
   std::uint32_t range = 0;
   bool has_range = get_option(fd, IPPROTO_IP, IP_LOCAL_PORT_RANGE, range) && range != 0;
-  if (has_range && is_left_pin(fd, range)) {
+  if (has_range && is_left_pin(fd, range, local.port)) {
     constexpr std::uint32_t kNone = 0;
     real().setsockopt(fd, IPPROTO_IP, IP_LOCAL_PORT_RANGE, &kNone, sizeof kNone);
     has_range = false;
@@ -120,11 +125,15 @@ SocketState examine_socket(int fd, std::uint64_t netns_cookie) {
   state.own_reuse = get_option(fd, SOL_SOCKET, SO_REUSEADDR, reuse) && reuse != 0;
   const int flags = real().fcntl(fd, F_GETFL);
   state.nonblocking = flags >= 0 && (flags & O_NONBLOCK) != 0;
+  state.own_route = has_own_route(fd);
+  return state;
+}
+
+bool has_own_route(int fd) {
   int mark = 0;
   int device = 0;
-  state.own_route = (get_option(fd, SOL_SOCKET, SO_MARK, mark) && mark != 0) ||
-                    (get_option(fd, SOL_SOCKET, SO_BINDTOIFINDEX, device) && device != 0);
-  return state;
+  return (get_option(fd, SOL_SOCKET, SO_MARK, mark) && mark != 0) ||
+         (get_option(fd, SOL_SOCKET, SO_BINDTOIFINDEX, device) && device != 0);
 }
 
 }  // namespace portpool::shim

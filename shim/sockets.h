@@ -55,9 +55,16 @@ void forget_sockets(unsigned first, unsigned last);
 // It lets the deferral be known on descriptors that came by dup, exec or SCM_RIGHTS.
 inline constexpr std::uint32_t kDeferredMark = 0xFFFF0001U;
 
+// The program narrows the range of sockets to one port itself: such a range on a descriptor that we
+// do not know is then taken for its own. Set for good.
+extern bool one_port_ranges_are_own;
+
 // Learns what it can of a descriptor that did not come from our socket(): some system calls. Kind
 // stays `unknown` when it is no socket. netns_cookie is the segment's; 0: not compared. Takes away
 // a pin of ours that an earlier attempt, through another descriptor of the socket, has left.
 SocketState examine_socket(int fd, std::uint64_t netns_cookie);
+
+// The socket has mark or device, whoever gave it them: two system calls.
+bool has_own_route(int fd);
 
 }  // namespace portpool::shim

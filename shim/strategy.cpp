@@ -1,5 +1,8 @@
 #include "shim/strategy.h"
 
+#include <sys/syscall.h>
+#include <unistd.h>
+
 #include <cerrno>
 
 #include "portpool/linux.h"
@@ -79,6 +82,22 @@ bool is_source_error(int error) {
   }
 }
 
+bool leads_to(const Address& source, const Endpoint& destination) {
+  const int family = is_v4(destination.address) ? AF_INET : AF_INET6;
+  const int probe = static_cast<int>(syscall(SYS_socket, family, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  if (probe < 0) return true;
+  sockaddr_storage address;
+  socklen_t length = sockaddr_from_endpoint({source, 0}, family, address);
+  bool leads = syscall(SYS_bind, probe, &address, length) == 0;
+  if (leads) {
+    length = sockaddr_from_endpoint(destination, family, address);
+    leads = syscall(SYS_connect, probe, &address, length) == 0;
+  }
+  leads = leads || !is_source_error(errno);
+  syscall(SYS_close, probe);
+  return leads;
+}
+
 void restore_after_bind(int fd, int family, bool reuse, const Address* source) {
   set_reuse(fd, reuse);
   if (source != nullptr) bind_source(fd, family, *source);
@@ -89,6 +108,7 @@ bool bind_source(int fd, int family, const Address& source) {
 }
 
 void unbind_source(int fd, int family) {
+  set_option(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1);
   bind_to(fd, family, {wildcard(family), 0});
   set_option(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 0);
 }

@@ -17,6 +17,7 @@
 #include <set>
 #include <vector>
 
+#include "base/descriptor_passing.h"
 #include "portpool/handover.h"
 #include "support/temp_dir.h"
 #include "system/integration/common.h"
@@ -28,11 +29,11 @@ namespace {
 
 constexpr std::size_t kSize = std::size_t{4} << 20;
 // How many descriptors a whole hand-over has.
-constexpr std::size_t kWhole = 1;
+constexpr std::size_t kWhole = 2;
 
 std::string granted(std::size_t size) {
   HandoverMessage message;
-  message.segment_size = size;
+  message.structure_size = message.hints_size = size;
   return {reinterpret_cast<const char*>(&message), sizeof message};
 }
 
@@ -46,22 +47,7 @@ std::string refused() {
 using Answer = std::function<void(int client)>;
 
 void send_part(int client, const std::string& bytes, const std::vector<int>& fds) {
-  iovec part{const_cast<char*>(bytes.data()), bytes.size()};
-  const std::size_t length = fds.size() * sizeof(int);
-  std::vector<cmsghdr> control((CMSG_SPACE(length) + sizeof(cmsghdr) - 1) / sizeof(cmsghdr));
-  msghdr header{};
-  header.msg_iov = &part;
-  header.msg_iovlen = 1;
-  if (!fds.empty()) {
-    header.msg_control = control.data();
-    header.msg_controllen = CMSG_SPACE(length);
-    cmsghdr* rights = CMSG_FIRSTHDR(&header);
-    rights->cmsg_level = SOL_SOCKET;
-    rights->cmsg_type = SCM_RIGHTS;
-    rights->cmsg_len = CMSG_LEN(length);
-    std::memcpy(CMSG_DATA(rights), fds.data(), length);
-  }
-  sendmsg(client, &header, MSG_NOSIGNAL);
+  send_with_descriptors(client, std::as_bytes(std::span(bytes)), fds);
 }
 
 Answer with_descriptors(const std::string& bytes, const std::vector<int>& fds) {

@@ -52,10 +52,9 @@ class FakeDaemon {
   pid_t pid_ = -1;
 };
 
-// Sends `message`, with `fd` unless it is -1, and ends the connection.
-void hand_over(int client, const HandoverMessage& message, int fd) {
-  send_with_descriptors(client, std::as_bytes(std::span(&message, 1)),
-                        std::span(&fd, fd >= 0 ? 1U : 0U));
+// Sends `message` with these descriptors, and ends the connection.
+void hand_over(int client, const HandoverMessage& message, const std::vector<int>& fds) {
+  send_with_descriptors(client, std::as_bytes(std::span(&message, 1)), fds);
   close(client);
 }
 
@@ -76,24 +75,26 @@ Section section(std::uint64_t offset, std::size_t stride, std::uint32_t count) {
   return {offset, static_cast<std::uint32_t>(stride), count};
 }
 
-// A header that the shim would accept, in a sealed file; `damage` is done to it before.
-int segment_file(const std::function<void(StructureHeader&)>& damage) {
+// A structure that the shim would accept, in a sealed file; `damage` is done to it before.
+int structure_file(const std::function<void(StructureHeader&)>& damage) {
   const int fd = memory_file(kSegmentSize);
   void* memory = mmap(nullptr, kSegmentSize, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
   auto* header = static_cast<StructureHeader*>(memory);
   header->layout_major = kLayoutMajor;
   header->layout_minor = kLayoutMinor;
   header->header_size = sizeof(StructureHeader);
-  header->segment_size = kSegmentSize;
+  header->structure_size = header->hints_size = kSegmentSize;
   header->generation = 1;
   socklen_t length = sizeof header->netns_cookie;
   const Descriptor socket_here(tcp_socket(AF_INET));
   getsockopt(socket_here.get(), SOL_SOCKET, SO_NETNS_COOKIE, &header->netns_cookie, &length);
   header->directory = section(4096, sizeof(DirectoryEntry), 64);
-  header->requests = section(16384, sizeof(RequestSlot), 16);
+  header->lane_infos = section(32768, sizeof(LaneInfo), 4);
+  header->pools = section(65536, sizeof(PoolInfo), 1);
+  header->requests = section(4096, sizeof(RequestSlot), 16);
   header->shards = section(32768, sizeof(Shard), 1);
-  header->lanes = section(262144, sizeof(Lane), 4);
-  header->pools = section(131072, sizeof(PoolInfo), 1);
+  header->lane_hints = section(131072, sizeof(LaneHints), 4);
+  header->trace = section(1 << 20, sizeof(TraceEntry), 16);
   header->magic.store(kMagic);
   damage(*header);
   munmap(memory, kSegmentSize);
@@ -102,7 +103,7 @@ int segment_file(const std::function<void(StructureHeader&)>& damage) {
 
 HandoverMessage granted(std::uint64_t size = kSegmentSize) {
   HandoverMessage message;
-  message.segment_size = size;
+  message.structure_size = message.hints_size = size;
   return message;
 }
 
@@ -125,7 +126,9 @@ class FakeDaemonTest : public EchoNet {
 
   void expect_native_with_file(FallbackReason reason, int fd,
                                const HandoverMessage& message = granted()) {
-    expect_native(reason, [=](int client) { hand_over(client, message, fd); });
+    const Descriptor hints(seal(memory_file(kSegmentSize)));
+    const std::vector<int> both{fd, hints.get()};
+    expect_native(reason, [&](int client) { hand_over(client, message, both); });
     close(fd);
   }
 };
@@ -161,27 +164,27 @@ TEST_F(FakeDaemonTest, SpeaksGarbage) {
 TEST_F(FakeDaemonTest, HasAnotherLayout) {
   HandoverMessage message = granted();
   message.layout_major = kLayoutMajor + 1;
-  expect_native_with_file(FallbackReason::k_layout_mismatch, segment_file([](auto&) {}), message);
+  expect_native_with_file(FallbackReason::k_layout_mismatch, structure_file([](auto&) {}), message);
   expect_native_with_file(
       FallbackReason::k_layout_mismatch,
-      segment_file([](StructureHeader& header) { header.layout_major = kLayoutMajor + 1; }));
+      structure_file([](StructureHeader& header) { header.layout_major = kLayoutMajor + 1; }));
 }
 
 TEST_F(FakeDaemonTest, Refuses) {
   HandoverMessage message = granted();
   message.answer = Handover::refused_user;
   expect_native(FallbackReason::k_attach_refused,
-                [=](int client) { hand_over(client, message, -1); });
+                [=](int client) { hand_over(client, message, {}); });
   message.answer = Handover::refused_netns;
-  expect_native(FallbackReason::k_other_netns, [=](int client) { hand_over(client, message, -1); });
+  expect_native(FallbackReason::k_other_netns, [=](int client) { hand_over(client, message, {}); });
   message.answer = static_cast<Handover>(12345);
   expect_native(FallbackReason::k_attach_refused,
-                [=](int client) { hand_over(client, message, -1); });
+                [=](int client) { hand_over(client, message, {}); });
 }
 
 TEST_F(FakeDaemonTest, GrantsNothing) {
-  expect_native(FallbackReason::k_attach_failed,
-                [](int client) { hand_over(client, granted(), -1); });
+  expect_native(FallbackReason::k_segment_invalid,
+                [](int client) { hand_over(client, granted(), {}); });
 }
 
 TEST_F(FakeDaemonTest, HandsOverSomethingElse) {
@@ -196,7 +199,7 @@ TEST_F(FakeDaemonTest, TruncatedSegment) {
   expect_native_with_file(FallbackReason::k_segment_invalid, seal(memory_file(0)), granted(0));
   expect_native_with_file(FallbackReason::k_segment_invalid, seal(memory_file(100)), granted(100));
   for (const std::uint64_t size : {std::uint64_t{1} << 40, UINT64_MAX, UINT64_MAX - 4095}) {
-    expect_native_with_file(FallbackReason::k_segment_invalid, segment_file([](auto&) {}),
+    expect_native_with_file(FallbackReason::k_segment_invalid, structure_file([](auto&) {}),
                             granted(size));
   }
 }
@@ -209,11 +212,13 @@ TEST_F(FakeDaemonTest, DamagedHeaders) {
   const std::vector<std::function<void(StructureHeader&)>> damages{
       [](StructureHeader& h) { h.magic.store(0); },
       [](StructureHeader& h) { h.magic.store(kMagic + 1); },
-      [](StructureHeader& h) { h.lanes.offset = kSegmentSize; },
-      [](StructureHeader& h) { h.lanes.offset = UINT64_MAX - 63; },
-      [](StructureHeader& h) { h.lanes.count = UINT32_MAX; },
-      [](StructureHeader& h) { h.lanes.count = 0; },
-      [](StructureHeader& h) { h.lanes.stride = 64; },
+      [](StructureHeader& h) { h.lane_hints.offset = kSegmentSize; },
+      [](StructureHeader& h) { h.lane_hints.offset = UINT64_MAX - 63; },
+      [](StructureHeader& h) { h.lane_hints.count = UINT32_MAX; },
+      [](StructureHeader& h) { h.lane_hints.count = 0; },
+      [](StructureHeader& h) { h.lane_hints.stride = 64; },
+      [](StructureHeader& h) { h.lane_infos.count = 3; },
+      [](StructureHeader& h) { h.trace = {}; },
       [](StructureHeader& h) { h.directory.offset = 0; },
       [](StructureHeader& h) { h.directory.offset = 4097; },
       [](StructureHeader& h) { h.requests.count = 1U << 30; },
@@ -222,19 +227,19 @@ TEST_F(FakeDaemonTest, DamagedHeaders) {
   };
   for (std::size_t i = 0; i < damages.size(); ++i) {
     SCOPED_TRACE("damage " + std::to_string(i));
-    expect_native_with_file(FallbackReason::k_segment_invalid, segment_file(damages[i]));
+    expect_native_with_file(FallbackReason::k_segment_invalid, structure_file(damages[i]));
   }
 }
 
 TEST_F(FakeDaemonTest, SegmentOfAnotherNamespace) {
   expect_native_with_file(FallbackReason::k_other_netns,
-                          segment_file([](StructureHeader& h) { h.netns_cookie += 1; }));
+                          structure_file([](StructureHeader& h) { h.netns_cookie += 1; }));
 }
 
-// Accepted, and then full of nonsense: every word of it is random.
+// Accepted, and then full of nonsense: every word of both files is random.
 TEST_F(FakeDaemonTest, ScribbledSegment) {
   for (unsigned seed = 1; seed <= 10; ++seed) {
-    const int fd = segment_file([seed](StructureHeader& header) {
+    const Descriptor structure(structure_file([seed](StructureHeader& header) {
       std::srand(seed);
       auto* bytes = reinterpret_cast<unsigned char*>(&header);
       const std::size_t start = offsetof(StructureHeader, heartbeat);
@@ -243,12 +248,18 @@ TEST_F(FakeDaemonTest, ScribbledSegment) {
       }
       header.stopped.store(0);
       header.control.store(0);
-    });
+    }));
+    const Descriptor hints(memory_file(kSegmentSize));
+    std::vector<int> noise(kSegmentSize / sizeof(int));
+    for (int& word : noise) word = std::rand();
+    ASSERT_EQ(write(hints.get(), noise.data(), kSegmentSize), static_cast<ssize_t>(kSegmentSize));
+    seal(hints.get());
     const TempDir directory;
     const std::string path = directory.file("socket");
-    const FakeDaemon fake(path, [=](int client) { hand_over(client, granted(), fd); });
+    const FakeDaemon fake(path, [&](int client) {
+      hand_over(client, granted(), {structure.get(), hints.get()});
+    });
     EXPECT_EQ(run_guest("echo_often", shim_at(path), {kEcho, "200"}), GuestResult{});
-    close(fd);
   }
 }
 

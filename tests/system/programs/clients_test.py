@@ -10,7 +10,7 @@ from support.upstream import body_of
 from support.waiting import eventually, listens
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-NODE_PROXY = os.path.join(HERE, "../../examples/node/proxy.js")
+NODE_PROXY = os.path.join(HERE, "../../../examples/node/proxy.js")
 
 
 class Clients(ProgramCase):

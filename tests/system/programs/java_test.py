@@ -7,7 +7,7 @@ from support.load import load
 from support.waiting import eventually, listens
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-PROXY = os.path.join(HERE, "../../examples/java/ReverseProxy.java")
+PROXY = os.path.join(HERE, "../../../examples/java/ReverseProxy.java")
 # Quick to start: these programs live for a moment.
 JAVA = ["java", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xshare:auto"]
 IPV4_ONLY = "-Djava.net.preferIPv4Stack=true"
