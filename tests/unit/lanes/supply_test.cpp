@@ -1,0 +1,88 @@
+// Supply marks: with fail-fast they decide about an error, so no hint makes a lane full.
+#include "lanes/supply.h"
+
+#include <gtest/gtest.h>
+
+#include "unit/contract/lane_memory.h"
+
+namespace portpool::test {
+namespace {
+
+constexpr PortRange kRange{40000, 40063};
+
+class SupplyMarks : public ::testing::Test {
+ protected:
+  SupplyMarks() {
+    record_.range = kRange;
+    truth_.range = kRange;
+  }
+  void use(std::uint16_t low, std::uint16_t high) {
+    for (std::uint32_t port = low; port <= high; ++port) {
+      truth_.used[port / 64] |= detail::bit_of(port);
+    }
+  }
+  void pass() {
+    supply_.begin(true);
+    supply_.add(truth_);
+    supply_.note(info_, *hints_, record_, &truth_, blocked_);
+  }
+
+  LaneInfo info_{};
+  std::unique_ptr<LaneHints> hints_ = make_lane();
+  LaneRecord record_;
+  LaneTruth truth_;
+  BlockedPorts blocked_;
+  Supply supply_;
+};
+
+TEST_F(SupplyMarks, NoHintMakesALaneFull) {
+  pass();  // not a port in any map, but the kernel uses none
+  EXPECT_EQ(info_.full.load(), 0U);
+  EXPECT_EQ(info_.low.load(), 1U);
+}
+
+TEST_F(SupplyMarks, FullByTheKernelsTable) {
+  use(kRange.low, kRange.high);
+  pass();
+  const std::uint32_t finding = info_.full.load();
+  EXPECT_NE(finding, 0U);
+  pass();
+  EXPECT_NE(info_.full.load(), 0U);
+  EXPECT_NE(info_.full.load(), finding) << "another finding";
+  supply_.note(info_, *hints_, record_, nullptr, blocked_);
+  EXPECT_NE(info_.full.load(), 0U);
+  put_port(free_map(*hints_, 0), kRange.low);
+  supply_.note(info_, *hints_, record_, nullptr, blocked_);
+  EXPECT_EQ(info_.full.load(), 0U) << "a port has come back";
+}
+
+TEST_F(SupplyMarks, OnePortLeftIsNotFull) {
+  use(kRange.low, kRange.high - 1);
+  pass();
+  EXPECT_EQ(info_.full.load(), 0U);
+}
+
+TEST_F(SupplyMarks, CrowdedFromThreeQuartersOn) {
+  use(kRange.low, kRange.low + 46);
+  pass();
+  EXPECT_EQ(info_.crowded.load(), 0U);
+  use(kRange.low + 47, kRange.low + 47);
+  pass();
+  EXPECT_EQ(info_.crowded.load(), 1U);
+}
+
+// A port that another lane uses has a user, too.
+TEST_F(SupplyMarks, CrowdedByOthers) {
+  LaneTruth other;
+  other.range = kRange;
+  other.used[kRange.low / 64] = ~std::uint64_t{0};
+  supply_.begin(true);
+  supply_.add(truth_);
+  supply_.add(other);
+  supply_.note(info_, *hints_, record_, &truth_, blocked_);
+  EXPECT_EQ(info_.crowded.load(), 1U);
+  EXPECT_EQ(info_.full.load(), 0U);
+}
+
+}  // namespace
+}  // namespace portpool::test
