@@ -4,12 +4,17 @@
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cstring>
 #include <limits>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "lanes/segment.h"
@@ -97,6 +102,29 @@ TEST_F(OpenSegment, TheStructureIsHandedOverReadOnly) {
   struct stat info {};
   ASSERT_EQ(fstat(fd, &info), 0);
   EXPECT_EQ(info.st_mode & 0777, 0600U);
+}
+
+// Whether user 65534 may open the file behind `fd` for writing, through /proc.
+bool others_can_write(int fd) {
+  const pid_t child = fork();
+  if (child == 0) {
+    const bool other = setresuid(65534, 65534, 65534) == 0 && prctl(PR_SET_DUMPABLE, 1) == 0;
+    const std::string path = "/proc/self/fd/" + std::to_string(fd);
+    const bool opened = open(path.c_str(), O_RDWR | O_CLOEXEC) >= 0;
+    _exit(!other ? 2 : opened ? 1 : errno == EACCES ? 0 : 3);
+  }
+  int status = 0;
+  waitpid(child, &status, 0);
+  EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) < 2) << status;
+  return WEXITSTATUS(status) == 1;
+}
+
+TEST_F(OpenSegment, AnotherUserCannotOpenItForWriting) {
+  if (geteuid() != 0) GTEST_SKIP() << "needs root, to become another user";
+  const Descriptor anybodys(memfd_create("anybody's", MFD_CLOEXEC));
+  EXPECT_TRUE(others_can_write(anybodys.get())) << "the attempt itself works";
+  EXPECT_FALSE(others_can_write(segment_.structure_fd()));
+  EXPECT_FALSE(others_can_write(segment_.hints_fd()));
 }
 
 TEST_F(OpenSegment, MagicZeroIsBeingWritten) {
