@@ -34,7 +34,7 @@ double watch_interval(const DoctorOptions& options) {
 std::vector<doctor::PoolRange> pool_ranges(const std::string& config) {
   std::vector<doctor::PoolRange> ranges;
   if (config.empty()) return ranges;
-  for (const PoolRule& rule : load_config(config).pools) {
+  for (const PoolRule& rule : load_config(config, AbsentSources::warning).pools) {
     if (rule.port_range) ranges.push_back({rule.name, *rule.port_range});
   }
   return ranges;

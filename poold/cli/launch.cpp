@@ -57,8 +57,8 @@ Config private_config(const std::string& socket, const std::vector<std::string>&
   Config config = default_config();
   config.socket = socket;
   for (const std::string& source : sources) {
-    const std::string problem = add_source(config.pools.back(), source);
-    if (!problem.empty()) throw UserError("--source: " + problem);
+    const auto problem = add_source(config.pools.back(), source);
+    if (problem) throw UserError("--source: " + problem->text);
   }
   return config;
 }

@@ -10,15 +10,18 @@
 namespace portpool {
 namespace {
 
-Config read_config(const ServeOptions& options) {
-  Config config = options.config.empty() ? default_config() : load_config(options.config);
+Config read_config(const ServeOptions& options, AbsentSources absent) {
+  Config config = options.config.empty() ? default_config() : load_config(options.config, absent);
   if (!options.socket.empty()) config.socket = options.socket;
+  for (const std::string& warning : config.warnings) spdlog::warn("{}", warning);
   return config;
 }
 
 void reload(Daemon& daemon, const ServeOptions& options) {
   try {
-    if (!daemon.reload(read_config(options))) {
+    // Programs depend on the daemon by now: one address that is missing is no reason to keep all
+    // other changes from them.
+    if (!daemon.reload(read_config(options, AbsentSources::warning))) {
       spdlog::warn("socket, socket_group, strategy and max_lanes take effect at the next start");
     }
     spdlog::info("configuration reloaded");
@@ -38,7 +41,7 @@ int serve_command(const ServeOptions& options) {
     if (signal.ssi_signo != SIGHUP) return loop.stop();
     reload(*daemon, options);
   });
-  daemon.emplace(loop, read_config(options));
+  daemon.emplace(loop, read_config(options, AbsentSources::error));
   spdlog::info("serving on {}", daemon->socket_path());
   loop.run();
   spdlog::info("ended");

@@ -82,7 +82,7 @@ Entries describe_environment(const Report& report) {
   entries.emplace_back("lanes", lanes_text(report));
   entries.emplace_back("command line", own_command_line());
   for (const char* name : kSettings) {
-    std::string text = kernel::read_sysctl_text(name).value_or("not there");
+    std::string text = kernel::read_sysctl_text(name).value().value_or("not there");
     std::replace(text.begin(), text.end(), '\t', ' ');
     std::string shown = name;
     std::replace(shown.begin(), shown.end(), '/', '.');

@@ -28,8 +28,12 @@ class Reader {
  public:
   explicit Reader(std::string name) : name_(std::move(name)) {}
 
+  std::string placed(const toml::source_position& at, const std::string& text) const {
+    return fmt::format("{}:{}:{}: {}", name_, at.line, at.column, text);
+  }
+
   [[noreturn]] void fail(const toml::source_position& at, const std::string& text) const {
-    throw UserError(fmt::format("{}:{}:{}: {}", name_, at.line, at.column, text));
+    throw UserError(placed(at, text));
   }
 
   [[noreturn]] void fail(const toml::node& node, const std::string& text) const {
@@ -85,7 +89,18 @@ class Reader {
     return static_cast<std::uint32_t>(*value);
   }
 
-  PoolRule pool(const toml::node& node) const {
+  bool yes_or_no(const toml::node& node) const {
+    const auto value = node.value_exact<bool>();
+    if (!value) fail(node, "expected true or false");
+    return *value;
+  }
+
+  struct Absent {  // a source
+    toml::source_position at;
+    std::string problem;
+  };
+
+  PoolRule pool(const toml::node& node, std::vector<Absent>& absent) const {
     const toml::table* table = node.as_table();
     if (table == nullptr) fail(node, "expected a [[pool]] table");
     PoolRule rule;
@@ -112,8 +127,10 @@ class Reader {
              {"sources",
               [&](const toml::node& n) {
                 for (const auto& [item, at] : texts(n, kSourceForm)) {
-                  const std::string problem = add_source(rule, item);
-                  if (!problem.empty()) fail(*at, problem);
+                  const auto problem = add_source(rule, item);
+                  if (!problem) continue;
+                  if (!problem->absent) fail(*at, problem->text);
+                  absent.push_back({at->source().begin, problem->text});
                 }
               }},
              {"source_policy",
@@ -140,8 +157,9 @@ class Reader {
     return list->front();
   }
 
-  Config config(const toml::table& root) const {
+  Config config(const toml::table& root, AbsentSources when_absent) const {
     Config config;
+    std::vector<Absent> absent;
     keys(
         root,
         {
@@ -182,12 +200,14 @@ class Reader {
                if (!config.metrics_listen) fail(n, fmt::format("\"{}\" is not {}", place, kForm));
              }},
             {"max_lanes", [&](const toml::node& n) { config.max_lanes = number(n, 1, kMaxLanes); }},
+            {"sources_optional",
+             [&](const toml::node& n) { config.sources_optional = yes_or_no(n); }},
             {"pool",
              [&](const toml::node& n) {
                const toml::array* pools = n.as_array();
                if (pools == nullptr) fail(n, "expected [[pool]] tables (with two brackets)");
                for (const toml::node& item : *pools) {
-                 config.pools.push_back(pool(item));
+                 config.pools.push_back(pool(item, absent));
                  if (config.pools.back().name.empty()) {
                    config.pools.back().name = fmt::format("pool{}", config.pools.size());
                  }
@@ -198,6 +218,12 @@ class Reader {
              }},
         });
     config.pools.push_back(PoolRule{});
+    for (const auto& [at, problem] : absent) {
+      if (when_absent == AbsentSources::error && !config.sources_optional) {
+        fail(at, problem + ", or start without it: sources_optional = true");
+      }
+      config.warnings.push_back(placed(at, problem + "; it is used as soon as it is there"));
+    }
     return config;
   }
 
@@ -207,16 +233,20 @@ class Reader {
 
 }  // namespace
 
-std::vector<Address> local_sources(const AddressPrefix& prefix) {
+kernel::Answer<std::vector<Address>> local_sources(const AddressPrefix& prefix) {
   // Every address of a small prefix is asked about; of a large one, those that interfaces carry
   // too.
   constexpr std::uint64_t kAsked = 256;
   std::vector<Address> found;
+  std::string unknown;
   const auto add = [&](const Address& address) {
-    if (found.size() < kLanesPerEntry && kernel::is_local_address(address) &&
-        std::find(found.begin(), found.end(), address) == found.end()) {
-      found.push_back(address);
+    if (found.size() == kLanesPerEntry ||
+        std::find(found.begin(), found.end(), address) != found.end()) {
+      return;
     }
+    const auto local = kernel::is_local_address(address);
+    if (!local.is_known()) unknown = local.why();
+    if (local == true) found.push_back(address);
   };
   ifaddrs* interfaces = nullptr;
   if (prefix.size(kAsked + 1) > kAsked && getifaddrs(&interfaces) == 0) {
@@ -231,25 +261,36 @@ std::vector<Address> local_sources(const AddressPrefix& prefix) {
     freeifaddrs(interfaces);
   }
   for (std::uint64_t i = 0; i < prefix.size(kAsked); ++i) add(prefix.at(i));
-  return found;
+  using Sources = kernel::Answer<std::vector<Address>>;
+  if (!unknown.empty()) return Sources::unknown(unknown);
+  return found.empty() ? Sources::absent() : Sources(found);
 }
 
-std::string add_source(PoolRule& rule, const std::string& text) {
+std::optional<SourceProblem> add_source(PoolRule& rule, const std::string& text) {
   const auto prefix = parse_prefix(text);
-  if (!prefix) return fmt::format("\"{}\" is not one of the {}", text, kSourceForm);
-  const std::vector<Address> found = local_sources(*prefix);
-  if (found.empty()) {
-    return fmt::format(
-        "source {0} does not belong to this host; add it with: ip addr add {0} dev INTERFACE",
-        text);
+  if (!prefix) {
+    return SourceProblem{fmt::format("\"{}\" is not one of the {}", text, kSourceForm)};
   }
-  for (const Address& address : found) {
+  const auto found = local_sources(*prefix);
+  if (!found.is_known()) {
+    return SourceProblem{
+        fmt::format("whether source {} belongs to this host is not known: {}", text, found.why())};
+  }
+  rule.source_entries.push_back(*prefix);
+  if (found.is_absent()) {
+    return SourceProblem{
+        fmt::format(
+            "source {0} does not belong to this host; add it with: ip addr add {0} dev INTERFACE",
+            text),
+        true};
+  }
+  for (const Address& address : *found) {
     if (std::find(rule.sources.begin(), rule.sources.end(), address) == rule.sources.end()) {
       rule.sources.push_back(address);
     }
   }
-  if (rule.sources.size() <= kLanesPerEntry) return "";
-  return fmt::format("a pool can have at most {} sources", kLanesPerEntry);
+  if (rule.sources.size() <= kLanesPerEntry) return std::nullopt;
+  return SourceProblem{fmt::format("a pool can have at most {} sources", kLanesPerEntry)};
 }
 
 Config default_config() {
@@ -258,16 +299,16 @@ Config default_config() {
   return config;
 }
 
-Config parse_config(std::string_view text, const std::string& name) {
+Config parse_config(std::string_view text, const std::string& name, AbsentSources absent) {
   const Reader reader(name);
   try {
-    return reader.config(toml::parse(text, std::string_view(name)));
+    return reader.config(toml::parse(text, std::string_view(name)), absent);
   } catch (const toml::parse_error& error) {
     reader.fail(error.source().begin, std::string(error.description()));
   }
 }
 
-Config load_config(const std::string& path) {
+Config load_config(const std::string& path, AbsentSources absent) {
   if (std::filesystem::is_directory(path)) {
     errno = EISDIR;
     throw UserError(with_errno("cannot read the configuration " + path));
@@ -278,7 +319,7 @@ Config load_config(const std::string& path) {
   if (!file || (file.peek() != std::ifstream::traits_type::eof() && !(text << file.rdbuf()))) {
     throw UserError(with_errno("cannot read the configuration " + path));
   }
-  return parse_config(text.str(), path);
+  return parse_config(text.str(), path, absent);
 }
 
 }  // namespace portpool

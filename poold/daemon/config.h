@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "kernel/answer.h"
 #include "lanes/rules.h"
 #include "portpool/handover.h"
 #include "portpool/hints.h"
@@ -28,22 +29,31 @@ struct Config {
   std::string socket_group;  // empty: only root and poold's own user may attach
   std::uint32_t max_lanes = 1024;
   std::optional<Endpoint> metrics_listen;  // none: no metrics are served
+  bool sources_optional = false;           // a source that is not here yet is no error
   std::vector<PoolRule> pools;             // the implicit last one included
+  std::vector<std::string> warnings;       // about what is in force all the same; for the log
 };
 
 // A configuration without a file.
 Config default_config();
 
 // The addresses that `text` (an address or a prefix) stands for and that this host itself answers
-// for, by its routing table: at most kLanesPerEntry. Empty when there is none.
-std::vector<Address> local_sources(const AddressPrefix& prefix);
+// for, by its routing table: at most kLanesPerEntry. Absent: there is none now.
+kernel::Answer<std::vector<Address>> local_sources(const AddressPrefix& prefix);
 
+struct SourceProblem {
+  std::string text;
+  bool absent = false;  // well-formed, and not here now: the rule has it and can do without
+};
 // Adds the addresses that `text` ("10.0.0.5", "10.0.0.8/30") stands for to the rule's sources.
-// Returns what is wrong with it; empty when nothing is.
-std::string add_source(PoolRule& rule, const std::string& text);
+std::optional<SourceProblem> add_source(PoolRule& rule, const std::string& text);
+
+// What a source that is not this host's means, where sources_optional does not say.
+enum class AbsentSources { error, warning };
 
 // Throws UserError naming file, line, column and what was expected.
-Config load_config(const std::string& path);
-Config parse_config(std::string_view text, const std::string& name);
+Config load_config(const std::string& path, AbsentSources absent = AbsentSources::error);
+Config parse_config(std::string_view text, const std::string& name,
+                    AbsentSources absent = AbsentSources::error);
 
 }  // namespace portpool

@@ -53,8 +53,10 @@ Strategy choose_strategy(const Config& config) {
 // The bind strategy is at its best on ports that the kernel's own choice leaves alone.
 void advise_reserving(const Config& config, Strategy strategy) {
   if (strategy != Strategy::bind) return;
-  const auto reserved = kernel::reserved_ports();
-  const auto local = kernel::local_port_range();
+  const auto answer = kernel::reserved_ports();
+  if (!answer.is_known()) return;
+  const auto reserved = answer.value().value_or(std::vector<kernel::PortRange>{});
+  const auto local = kernel::local_port_range().value();
   for (const PoolRule& rule : config.pools) {
     const auto range = rule.port_range ? rule.port_range : local;
     const bool covered = range && std::any_of(reserved.begin(), reserved.end(), [&](const auto& r) {

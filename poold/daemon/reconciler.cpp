@@ -6,11 +6,15 @@
 #include <algorithm>
 #include <bit>
 #include <ctime>
+#include <iterator>
 #include <set>
 #include <system_error>
 
+#include "base/error.h"
+#include "daemon/sources.h"
 #include "kernel/routes.h"
 #include "lanes/lane_update.h"
+#include "portpool/lane.h"
 
 namespace portpool {
 namespace {
@@ -89,6 +93,14 @@ void free_dead_slots(const SegmentView& view, std::vector<bool>& seen) {
   }
 }
 
+// For the start, when nothing is known yet that could stay in force.
+template <class Value>
+void require(const kernel::Answer<Value>& answer) {
+  if (!answer.is_known()) throw UserError(answer.why());
+}
+
+bool is_empty(const kernel::PortRange& range) { return range.low > range.high; }
+
 std::string text_of(const LaneKey& key) {
   return to_text(key.source) + " -> " + to_text(Endpoint{key.destination, key.destination_port});
 }
@@ -102,32 +114,47 @@ Reconciler::Reconciler(const StructureWriter& structure, std::vector<PoolRule> r
       strategy_(strategy),
       keep_alive_(std::move(keep_alive)),
       lanes_(structure) {
+  require(kernel::local_port_range());
+  require(kernel::time_wait_reuse());
+  if (strategy_ == Strategy::port_range) require(kernel::reserved_ports());
   read_settings();
 }
 
 void Reconciler::set_rules(std::vector<PoolRule> rules) {
   rules_ = std::move(rules);
+  follow_sources(rules_);
+  without_ports_.clear();
   lanes_.withdraw_all();
   refit_lanes();
   pass();
 }
 
 void Reconciler::read_settings() {
-  reuse_ = kernel::time_wait_reuse();
+  const auto reuse = kernel::time_wait_reuse();
+  // Absent: nothing says that the kernel allows it.
+  if (reuse.is_known()) reuse_ = reuse.value().value_or(kernel::TimeWaitReuse{});
   // A bind() to an address in TIME_WAIT skips the kernel's own check: never take one over then.
   if (strategy_ == Strategy::bind) reuse_.mode = 0;
-  // Without /proc the documented default (ip-sysctl.rst).
-  const auto range = kernel::local_port_range().value_or(kernel::PortRange{32768, 60999});
-  if (range != local_range_) {
-    local_range_ = range;
-    structure_.header().port_range.store(std::uint32_t{range.high} << 16 | range.low,
-                                         std::memory_order_relaxed);
+  const auto range = kernel::local_port_range();
+  const auto moved = follow_sources(rules_);
+  complain_once(!range.is_known() ? range.why() : !reuse.is_known() ? reuse.why() : moved.why());
+  if (moved) review_answers(*moved);
+  if (range && *range != local_range_) {
+    local_range_ = *range;
+    structure_.header().port_range.store(range->pack(), std::memory_order_relaxed);
     refit_lanes();
     pass();
   }
   if (steady_clock::now() >= blocked_due_) read_blocked();
   recheck_routes();
   free_dead_slots(structure_.view(), slots_seen_writing_);
+}
+
+void Reconciler::complain_once(const std::string& what) {
+  if (!what.empty() && !complained_) {
+    spdlog::warn("{}; what was known before stays in force", what);
+  }
+  complained_ = !what.empty();
 }
 
 void Reconciler::read_blocked() {
@@ -138,62 +165,116 @@ void Reconciler::read_blocked() {
 }
 
 void Reconciler::refit_lanes() {
+  review_answers(note_pools_without_ports());
   for (const auto& record : lanes_.records()) {
-    const Endpoint destination{record->key.destination, record->key.destination_port};
-    const std::uint32_t pool = rule_for(rules_, destination);
-    kernel::PortRange range = range_for(rules_[pool]);
-    // Nothing of the pool's range is in the kernel's: one port that the lane will not find free.
-    if (range.low > range.high) range = {1, 1};
-    if (pool != record->pool || range != record->range) lanes_.set_range(*record, pool, range);
+    const std::uint32_t pool = pool_of(record->key);
+    const kernel::PortRange range = range_for(rules_[pool]);
+    // Out of service, and kept true all the same: no answer leads to it before it has ports again.
+    if (is_empty(range)) {
+      lanes_.suspend(*record);
+    } else if (pool != record->pool || range != record->range || lanes_.is_suspended(*record)) {
+      lanes_.set_range(*record, pool, range);
+    }
   }
+}
+
+std::vector<std::uint32_t> Reconciler::note_pools_without_ports() {
+  std::vector<std::uint32_t> changed;
+  without_ports_.resize(rules_.size());
+  for (std::uint32_t pool = 0; pool < rules_.size(); ++pool) {
+    const PoolRule& rule = rules_[pool];
+    const bool empty = is_empty(range_for(rule));
+    if (empty == without_ports_[pool]) continue;
+    without_ports_[pool] = empty;
+    changed.push_back(pool);
+    const kernel::PortRange wanted = rule.port_range.value_or(local_range_);
+    if (empty) {
+      spdlog::warn(
+          "pool {}: none of its ports {}-{} can be given out (ip_local_port_range is {}-{}, and "
+          "ports below {} are never used); its destinations are refused until that changes",
+          rule.name, wanted.low, wanted.high, local_range_.low, local_range_.high, kLowestPort);
+    } else {
+      spdlog::info("pool {}: has ports again and is served", rule.name);
+    }
+  }
+  return changed;
+}
+
+std::uint32_t Reconciler::pool_of(const LaneKey& question) const {
+  return rule_for(rules_, {question.destination, question.destination_port});
+}
+
+void Reconciler::review_answers(const std::vector<std::uint32_t>& pools) {
+  if (pools.empty()) return;
+  for (const LaneTable::Answer& answer : lanes_.next_answers(SIZE_MAX)) {
+    const std::uint32_t pool = pool_of(answer.question);
+    if (std::find(pools.begin(), pools.end(), pool) != pools.end()) review(answer);
+  }
+}
+
+void Reconciler::review(const LaneTable::Answer& answer) {
+  const LaneKey& question = answer.question;
+  const auto sources = sources_for(question, rules_[pool_of(question)]);
+  if (!sources.is_known()) return;
+  if (sources.is_absent()) {
+    // In place: a refused question is not asked again at each connect.
+    if (!answer.lanes.empty()) lanes_.publish(question, {}, 0);
+    return;
+  }
+  std::vector<LaneRef> lanes;
+  for (const Address& source : *sources) {
+    const LaneRecord* record =
+        lanes_.find({source, question.destination, question.destination_port});
+    if (record != nullptr) lanes.push_back(record->ref);
+  }
+  if (lanes != answer.lanes || lanes.empty()) lanes_.withdraw(question);
 }
 
 // Where the source was left to routing, the answer may change while we run.
 void Reconciler::recheck_routes() {
-  for (const LaneTable::Answer& answer : lanes_.next_answers(kRoutesPerTurn)) {
-    const LaneKey& question = answer.question;
-    if (!is_unspecified(question.source)) continue;
-    std::vector<LaneRef> lanes;
-    const Endpoint destination{question.destination, question.destination_port};
-    for (const Address& source : sources_for(question, rules_[rule_for(rules_, destination)])) {
-      const LaneRecord* record =
-          lanes_.find({source, question.destination, question.destination_port});
-      if (record != nullptr) lanes.push_back(record->ref);
-    }
-    // A refused question is asked again, too: there may be a route by now.
-    if (lanes != answer.lanes || lanes.empty()) lanes_.withdraw(question);
-  }
+  for (const LaneTable::Answer& answer : lanes_.next_answers(kRoutesPerTurn)) review(answer);
 }
 
 kernel::PortRange Reconciler::range_for(const PoolRule& rule) const {
-  if (!rule.port_range) return local_range_;
-  if (strategy_ == Strategy::bind) return *rule.port_range;
+  kernel::PortRange range = rule.port_range.value_or(local_range_);
   // A pin outside ip_local_port_range would be ignored without a word (ip(7)).
-  return {std::max(rule.port_range->low, local_range_.low),
-          std::min(rule.port_range->high, local_range_.high)};
+  if (strategy_ == Strategy::port_range) {
+    range.low = std::max(range.low, local_range_.low);
+    range.high = std::min(range.high, local_range_.high);
+  }
+  range.low = std::max(range.low, kLowestPort);
+  return range;
 }
 
-std::vector<Address> Reconciler::sources_for(const LaneKey& question, const PoolRule& rule) const {
-  if (!is_unspecified(question.source)) return {question.source};
-  std::vector<Address> sources;
-  for (const Address& source : rule.sources) {
-    if (is_v4(source) == is_v4(question.destination) &&
-        is_loopback(source) == is_loopback(question.destination)) {
-      sources.push_back(source);
-    }
-  }
+kernel::Answer<Reconciler::Sources> Reconciler::sources_for(const LaneKey& question,
+                                                            const PoolRule& rule) const {
+  if (is_empty(range_for(rule))) return kernel::Answer<Sources>::absent();
+  if (!is_unspecified(question.source)) return Sources{question.source};
+  const auto fits = [&](const Address& source) {
+    return is_v4(source) == is_v4(question.destination) &&
+           is_loopback(source) == is_loopback(question.destination);
+  };
+  Sources sources;
+  std::copy_if(rule.sources.begin(), rule.sources.end(), std::back_inserter(sources), fits);
   if (!sources.empty()) return sources;
+  // Those that are named for it are away: no lanes of an address that nobody has named.
+  if (std::any_of(rule.source_entries.begin(), rule.source_entries.end(),
+                  [&](const AddressPrefix& entry) { return fits(entry.base); })) {
+    return kernel::Answer<Sources>::absent();
+  }
   const auto route = kernel::route_to(question.destination);
-  return route ? std::vector{route->source} : std::vector<Address>{};
+  if (!route.is_known()) return kernel::Answer<Sources>::unknown(route.why());
+  return route ? Sources{route->source} : kernel::Answer<Sources>::absent();
 }
 
 Reconciler::Pending Reconciler::plan(const LaneKey& question) {
   Pending pending{question, {}, {}};
-  const std::uint32_t pool = rule_for(rules_, {question.destination, question.destination_port});
+  const std::uint32_t pool = pool_of(question);
   const PoolRule& rule = rules_[pool];
   const kernel::PortRange range = range_for(rule);
-  if (range.low > range.high) return pending;
-  for (const Address& source : sources_for(question, rule)) {
+  const auto sources = sources_for(question, rule);
+  pending.refused = sources.is_absent();
+  for (const Address& source : sources.value().value_or(Sources{})) {
     const LaneKey key{source, question.destination, question.destination_port};
     LaneRecord* record = lanes_.find(key);
     if (record == nullptr) {
@@ -203,7 +284,7 @@ Reconciler::Pending Reconciler::plan(const LaneKey& question) {
     }
     pending.lanes.push_back(record);
   }
-  const bool own_sources = is_unspecified(question.source) && !rule.sources.empty();
+  const bool own_sources = is_unspecified(question.source) && !rule.source_entries.empty();
   if (own_sources) pending.flags |= EntryFlags::bind_source;
   if (rule.source_policy == SourcePolicy::balance) pending.flags |= EntryFlags::balance;
   if (rule.on_exhaustion == OnExhaustion::fail_fast) pending.flags |= EntryFlags::fail_fast;
@@ -257,11 +338,9 @@ void Reconciler::serve_requests() {
   for (const Pending& answer : pending) {
     const LaneKey& question = answer.question;
     const Endpoint destination{question.destination, question.destination_port};
-    // Without a lane because all places are taken: ask again later. Without a source: refused.
-    if (answer.lanes.empty() &&
-        !sources_for(question, rules_[rule_for(rules_, destination)]).empty()) {
-      continue;
-    }
+    // Without a lane because all places are taken, or because the route is not known: the client
+    // asks again.
+    if (answer.lanes.empty() && !answer.refused) continue;
     if (!lanes_.publish(question, {answer.lanes.begin(), answer.lanes.end()}, answer.flags)) {
       warn_rarely(destination);
     }

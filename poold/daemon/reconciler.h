@@ -4,8 +4,10 @@
 #include <chrono>
 #include <cstdint>
 #include <functional>
+#include <string>
 #include <vector>
 
+#include "kernel/answer.h"
 #include "kernel/sock_diag.h"
 #include "kernel/sysctl.h"
 #include "lanes/lane_table.h"
@@ -19,7 +21,8 @@ namespace portpool {
 class Reconciler {
  public:
   // In the network namespace of the calling thread. keep_alive is called now and then during work
-  // that may take long. Throws std::system_error where sock_diag is missing.
+  // that may take long. Throws std::system_error where sock_diag is missing, UserError where a
+  // setting that lanes rest on cannot be read.
   Reconciler(const StructureWriter& structure, std::vector<PoolRule> rules, Strategy strategy,
              std::function<void()> keep_alive);
 
@@ -44,7 +47,8 @@ class Reconciler {
   // when a hint that is out of date costs a rejection at most. Asked again after serve_attention().
   std::chrono::nanoseconds until_pass() const;
 
-  // Reads sysctls, blocked ports and routes again; every kSettingsPause.
+  // Reads sysctls, sources, blocked ports and routes again; every kSettingsPause. What cannot be
+  // read stays as it was.
   void read_settings();
   static constexpr std::chrono::milliseconds kSettingsPause{250};
 
@@ -54,16 +58,29 @@ class Reconciler {
     std::vector<LaneRecord*> lanes;
     std::vector<LaneRecord*> fresh;
     std::uint32_t flags = 0;
+    bool refused = false;  // no lane can serve it, however often it is asked
   };
+  using Sources = std::vector<Address>;
 
   Pending plan(const LaneKey& question);
-  std::vector<Address> sources_for(const LaneKey& question, const PoolRule& rule) const;
+  // Absent: no lane can serve it, for want of a source or of ports.
+  kernel::Answer<Sources> sources_for(const LaneKey& question, const PoolRule& rule) const;
+  std::uint32_t pool_of(const LaneKey& question) const;
+  // Of the pool's lanes, under the settings in force; low > high: it has no port to give.
   kernel::PortRange range_for(const PoolRule& rule) const;
+  // The pools that have lost all their ports or got some back since the last call; says so.
+  std::vector<std::uint32_t> note_pools_without_ports();
+  // Corrects what the directory says: refused where no lane can serve, withdrawn (asked again)
+  // where other lanes should. All answers of these pools at once.
+  void review_answers(const std::vector<std::uint32_t>& pools);
+  void review(const LaneTable::Answer& answer);
   bool dump_for(const std::vector<LaneRecord*>& records);
   void fill_new(const std::vector<LaneRecord*>& fresh);
   // True when the lane has ports to spare. `truth`: what a complete dump said of the lane, or null
   // where only some of its ports were looked up.
   bool note_supply(const LaneRecord& record, const LaneTruth* truth);
+  // What cannot be read now: said when it begins, not at each look. Empty: nothing.
+  void complain_once(const std::string& what);
   void read_blocked();
   void refit_lanes();
   void recheck_routes();
@@ -88,6 +105,8 @@ class Reconciler {
   std::chrono::steady_clock::time_point pass_ended_;
   std::chrono::nanoseconds pass_cost_{0};
   Supply supply_;
+  bool complained_ = false;
+  std::vector<bool> without_ports_;  // by pool
   bool plenty_ = true;
   unsigned quiet_passes_ = 0;
   std::uint64_t passes_ = 0;

@@ -175,6 +175,11 @@ Check explain_unused(const Facts& facts, const Endpoint& endpoint) {
                     {"usable", plan.usable},
                     {"cliff_at", plan.first}};
   const auto route = kernel::route_to(endpoint.address);
+  if (!route.is_known()) {
+    check.status = Status::unknown;
+    check.summary = fmt::format("{}: no connection; {}", to_text(endpoint), route.why());
+    return check;
+  }
   if (!route) {
     check.status = Status::warn;
     check.summary = fmt::format("{}: no connection, and no route to it", to_text(endpoint));

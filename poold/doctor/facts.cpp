@@ -46,6 +46,15 @@ std::string_view trimmed(std::string_view text) {
   return text.substr(0, text.find_last_not_of(kSpace) + 1);
 }
 
+using PortList = std::vector<kernel::PortRange>;
+
+// The value, if there is one; the first thing that could not be read goes to `unknown`.
+template <class Value>
+std::optional<Value> known(const kernel::Answer<Value>& answer, std::string& unknown) {
+  if (!answer.is_known() && unknown.empty()) unknown = answer.why();
+  return answer.value();
+}
+
 }  // namespace
 
 std::uint64_t Facts::counter(std::string_view name) const {
@@ -82,22 +91,24 @@ std::vector<ConfiguredSetting> parse_sysctl_file(std::string_view text, const st
 
 Settings read_settings() {
   Settings settings;
-  settings.range = kernel::local_port_range();
-  settings.reserved = kernel::reserved_ports();
-  settings.tw_reuse = kernel::read_sysctl("net/ipv4/tcp_tw_reuse");
-  settings.tw_reuse_delay = kernel::read_sysctl("net/ipv4/tcp_tw_reuse_delay");
-  settings.timestamps = kernel::read_sysctl("net/ipv4/tcp_timestamps");
-  settings.tw_recycle = kernel::read_sysctl("net/ipv4/tcp_tw_recycle");
-  settings.fin_timeout = kernel::read_sysctl("net/ipv4/tcp_fin_timeout");
-  settings.max_tw_buckets = kernel::read_sysctl("net/ipv4/tcp_max_tw_buckets");
-  settings.max_orphans = kernel::read_sysctl("net/ipv4/tcp_max_orphans");
-  settings.orphan_retries = kernel::read_sysctl("net/ipv4/tcp_orphan_retries");
-  settings.reuse = kernel::time_wait_reuse();
+  settings.range = known(kernel::local_port_range(), settings.unknown);
+  settings.reserved = known(kernel::reserved_ports(), settings.unknown).value_or(PortList{});
+  settings.tw_reuse = kernel::read_sysctl("net/ipv4/tcp_tw_reuse").value();
+  settings.tw_reuse_delay = kernel::read_sysctl("net/ipv4/tcp_tw_reuse_delay").value();
+  settings.timestamps = kernel::read_sysctl("net/ipv4/tcp_timestamps").value();
+  settings.tw_recycle = kernel::read_sysctl("net/ipv4/tcp_tw_recycle").value();
+  settings.fin_timeout = kernel::read_sysctl("net/ipv4/tcp_fin_timeout").value();
+  settings.max_tw_buckets = kernel::read_sysctl("net/ipv4/tcp_max_tw_buckets").value();
+  settings.max_orphans = kernel::read_sysctl("net/ipv4/tcp_max_orphans").value();
+  settings.orphan_retries = kernel::read_sysctl("net/ipv4/tcp_orphan_retries").value();
+  // Without the setting, a port in TIME_WAIT is not taken over.
+  settings.reuse =
+      known(kernel::time_wait_reuse(), settings.unknown).value_or(kernel::TimeWaitReuse{});
   return settings;
 }
 
 std::optional<CensusRules> census_rules(const Settings& settings) {
-  if (!settings.range) return std::nullopt;
+  if (!settings.range || !settings.unknown.empty()) return std::nullopt;
   return CensusRules{*settings.range, settings.reserved, settings.reuse};
 }
 
@@ -116,7 +127,7 @@ Facts gather_facts(const Questions& questions) {
       facts.census_error = error.what();
     }
   } else {
-    facts.census_error = "/proc/sys/net/ipv4/ip_local_port_range cannot be read";
+    facts.census_error = facts.settings.unknown;
   }
   if (facts.census) facts.owners = find_owners(*facts.census);
   facts.statistics = kernel::socket_statistics();

@@ -26,6 +26,8 @@ struct Settings {
   std::optional<long> max_orphans;
   std::optional<long> orphan_retries;
   kernel::TimeWaitReuse reuse;  // what the above come to
+  // Not empty: range, reserved or reuse could not be read, and why; nothing is counted by them.
+  std::string unknown;
 };
 
 // A line in the files that set sysctls at boot.
@@ -68,7 +70,7 @@ struct Questions {
 };
 Facts gather_facts(const Questions& questions);
 
-// Rules for counting sockets under these settings; nullopt without a port range.
+// Rules for counting sockets under these settings; nullopt when they are not known.
 std::optional<CensusRules> census_rules(const Settings& settings);
 Settings read_settings();
 

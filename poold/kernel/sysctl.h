@@ -1,7 +1,7 @@
 // The kernel's settings under /proc/sys, as the calling thread's network namespace sees them.
 //
-// A file that is missing or unreadable (an older kernel, a setting that is not per namespace, no
-// /proc) yields nullopt or the documented cautious value, never a guess.
+// Absent: the file is missing where its neighbours are (an older kernel, a setting that is not per
+// namespace). Unknown: no /proc, no right to read, out of descriptors, a text not understood.
 #pragma once
 
 #include <cstdint>
@@ -10,6 +10,7 @@
 #include <string_view>
 #include <vector>
 
+#include "kernel/answer.h"
 #include "kernel/socket_record.h"
 #include "portpool/structure.h"
 
@@ -19,17 +20,17 @@ using portpool::PortRange;
 
 // The content of /proc/sys/<name> without trailing white space, for example
 // read_sysctl_text("net/ipv4/tcp_mem").
-std::optional<std::string> read_sysctl_text(std::string_view name);
+Answer<std::string> read_sysctl_text(std::string_view name);
 
-// The number in /proc/sys/<name>; nullopt also when the file holds anything but one number.
-std::optional<long> read_sysctl(std::string_view name);
+// The number in /proc/sys/<name>; unknown also when the file holds anything but one number.
+Answer<long> read_sysctl(std::string_view name);
 
 // net/ipv4/ip_local_port_range: the range of the kernel's automatic choice, for IPv6 too.
-std::optional<PortRange> local_port_range();
+// Never absent.
+Answer<PortRange> local_port_range();
 
-// net/ipv4/ip_local_reserved_ports, ascending: ports that the automatic choice skips. Empty when
-// the file is missing.
-std::vector<PortRange> reserved_ports();
+// net/ipv4/ip_local_reserved_ports, ascending: ports that the automatic choice skips.
+Answer<std::vector<PortRange>> reserved_ports();
 
 // Reads "1-3,9" as the kernel prints it. nullopt for anything else; empty text is an empty list.
 std::optional<std::vector<PortRange>> parse_port_list(std::string_view text);
@@ -45,9 +46,9 @@ struct TimeWaitReuse {
   bool allows(const SocketRecord& socket) const;
 };
 
-// net/ipv4/tcp_tw_reuse. Mode is 0 when tcp_timestamps is 0, because reuse rests on them, and when
-// either file is missing. The age is tcp_tw_reuse_delay where the kernel has it (Linux 6.14), else
-// 1000 ms (ip-sysctl.rst).
-TimeWaitReuse time_wait_reuse();
+// net/ipv4/tcp_tw_reuse. Mode is 0 when tcp_timestamps is 0, because reuse rests on them; absent
+// when either file is missing: then nothing says that reuse is allowed. The age is
+// tcp_tw_reuse_delay where the kernel has it (Linux 6.14), else 1000 ms (ip-sysctl.rst).
+Answer<TimeWaitReuse> time_wait_reuse();
 
 }  // namespace portpool::kernel

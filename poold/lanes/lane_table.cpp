@@ -53,13 +53,12 @@ LaneRecord* LaneTable::add(const LaneKey& key, std::uint32_t pool, kernel::PortR
   hints(*record).last_used_beat.store(structure_.header().heartbeat.load(std::memory_order_relaxed),
                                       std::memory_order_relaxed);
   record->range = range;
-  set_range(*record, pool, range);
   LaneInfo& lane = info(*record);
   store_key(lane.key, key);
   lane.low.store(0, std::memory_order_relaxed);
   lane.full.store(0, std::memory_order_relaxed);
   lane.crowded.store(0, std::memory_order_relaxed);
-  lane.generation.store(record->ref.generation, std::memory_order_release);
+  set_range(*record, pool, range);
   records_.push_back(std::move(record));
   by_key_[key] = records_.back().get();
   return records_.back().get();
@@ -79,6 +78,15 @@ void LaneTable::set_range(LaneRecord& record, std::uint32_t pool, kernel::PortRa
   record.range = range;
   info(record).pool.store(pool, std::memory_order_relaxed);
   info(record).ports.store(range.pack(), std::memory_order_relaxed);
+  info(record).generation.store(record.ref.generation, std::memory_order_release);
+}
+
+void LaneTable::suspend(const LaneRecord& record) {
+  info(record).generation.store(0, std::memory_order_relaxed);
+}
+
+bool LaneTable::is_suspended(const LaneRecord& record) const {
+  return info(record).generation.load(std::memory_order_relaxed) == 0;
 }
 
 std::uint64_t LaneTable::beats_unused(const LaneRecord& record) const {
@@ -166,8 +174,12 @@ void LaneTable::clear_entry(std::uint32_t place) {
 }
 
 void LaneTable::withdraw(const LaneKey& question) {
-  for (const auto& [place, entry] : entries_) {
-    if (entry.question == question) return clear_entry(place);
+  const SegmentView& view = structure_.view();
+  const std::uint32_t start = view.directory_start(hash_of(question));
+  for (std::uint32_t probe = 0; probe < kDirectoryProbes; ++probe) {
+    const std::uint32_t place = (start + probe) % view.directory_size();
+    const auto found = entries_.find(place);
+    if (found != entries_.end() && found->second.question == question) return clear_entry(place);
   }
 }
 

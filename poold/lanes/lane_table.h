@@ -46,7 +46,12 @@ class LaneTable {
   // Takes a free place in the segment for a lane that is not there yet; null when all are taken.
   // The lane is in no directory entry: no client sees it before publish().
   LaneRecord* add(const LaneKey& key, std::uint32_t pool, kernel::PortRange range);
+  // Puts the lane into service with these ports. The range is not empty.
   void set_range(LaneRecord& record, std::uint32_t pool, kernel::PortRange range);
+  // Out of service until set_range(): no client claims from it, and what is in its hints is kept
+  // true all the same.
+  void suspend(const LaneRecord& record);
+  bool is_suspended(const LaneRecord& record) const;
   // Takes lanes out of service that nobody has used for a while and that hold no port, the longest
   // unused first, once the table is nearly full. Their places are free again a moment later.
   // Returns how many.

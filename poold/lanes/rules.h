@@ -30,7 +30,8 @@ enum class OnExhaustion { kernel, fail_fast };
 struct PoolRule {
   std::string name = "default";
   std::vector<DestinationPattern> destinations;  // empty: every destination
-  std::vector<Address> sources;                  // empty: the address that routing picks
+  std::vector<AddressPrefix> source_entries;     // empty: the address that routing picks
+  std::vector<Address> sources;                  // those of the entries that this host has now
   SourcePolicy source_policy = SourcePolicy::fill;
   OnExhaustion on_exhaustion = OnExhaustion::kernel;
   std::optional<kernel::PortRange> port_range;  // default: ip_local_port_range

@@ -17,6 +17,14 @@ std::uint64_t word_of(LaneHints& lane, PortMapId id, std::size_t word) {
   return lane.words[static_cast<std::size_t>(id)][word].load(std::memory_order_relaxed);
 }
 
+void add_ranges(BlockedPorts& blocked, const std::vector<kernel::PortRange>& ranges) {
+  for (const kernel::PortRange& range : ranges) {
+    for (std::uint32_t port = range.low; port <= range.high; ++port) {
+      set(blocked.bits, static_cast<std::uint16_t>(port));
+    }
+  }
+}
+
 }  // namespace
 
 void TruthCollector::begin(const kernel::TimeWaitReuse& reuse) {
@@ -86,11 +94,10 @@ const LaneTruth* TruthCollector::find(const LaneKey& key) const {
 
 bool collect_blocked(kernel::SockDiag& sock_diag, bool reserved_too, BlockedPorts& blocked) {
   BlockedPorts fresh;
-  const auto reserved = reserved_too ? kernel::reserved_ports() : std::vector<kernel::PortRange>{};
-  for (const kernel::PortRange& range : reserved) {
-    for (std::uint32_t port = range.low; port <= range.high; ++port) {
-      set(fresh.bits, static_cast<std::uint16_t>(port));
-    }
+  if (reserved_too) {
+    const auto reserved = kernel::reserved_ports();
+    if (!reserved.is_known()) return false;
+    if (reserved) add_ranges(fresh, *reserved);
   }
   kernel::DumpFilter filter;
   filter.states = kernel::state_bit(TCP_LISTEN) | kernel::state_bit(kernel::kTcpBoundInactive);

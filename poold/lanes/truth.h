@@ -51,8 +51,9 @@ class TruthCollector {
 struct BlockedPorts {
   PortBits bits = {};
 };
-// Changes nothing when the dump was not complete; returns whether it was. With the bind strategy
-// reserved ports are not blocked: an explicit bind() may use them (ip-sysctl.rst).
+// Changes nothing when the dump was not complete, or the reserved ports are not known; returns
+// whether all went well. With the bind strategy reserved ports are not blocked: an explicit bind()
+// may use them (ip-sysctl.rst).
 bool collect_blocked(kernel::SockDiag& sock_diag, bool reserved_too, BlockedPorts& blocked);
 
 }  // namespace portpool

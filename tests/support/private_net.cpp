@@ -89,4 +89,9 @@ void PrivateNet::add_address(const std::string& prefix) {
   if (process.wait() != 0) throw std::runtime_error("ip address add: " + process.err());
 }
 
+void PrivateNet::remove_address(const std::string& prefix) {
+  Process process({"ip", "address", "del", prefix, "dev", "lo"});
+  if (process.wait() != 0) throw std::runtime_error("ip address del: " + process.err());
+}
+
 }  // namespace portpool::test

@@ -21,6 +21,7 @@ class PrivateNet {
 
   // Adds "10.0.0.5/32" or "fd00::5/128" to `lo`.
   void add_address(const std::string& prefix);
+  void remove_address(const std::string& prefix);
 };
 
 }  // namespace portpool::test

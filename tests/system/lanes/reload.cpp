@@ -70,8 +70,7 @@ TEST_P(Reload, BadFileChangesNothing) {
   Client client(poold->shim());
   ASSERT_TRUE(source_becomes(client, "127.0.0.2"));
   int complaints = 0;
-  for (const char* bad :
-       {"[[pool]]\nsources = [\"10.9.8.7\"]\n", "mode = \"fast\"\n", "[[pool\n"}) {
+  for (const char* bad : {"[[pool]]\nsources = [\"10.9.8\"]\n", "mode = \"fast\"\n", "[[pool\n"}) {
     SCOPED_TRACE(bad);
     reload(bad);
     ++complaints;
@@ -89,6 +88,20 @@ TEST_P(Reload, BadFileChangesNothing) {
     EXPECT_EQ(pool_connects(poold->status()) - before, 1U);
     client.reset(connected.fd);
   }
+}
+
+// At start it would be an error.
+TEST_P(Reload, AnAbsentSourceIsAWarning) {
+  start(64);
+  make_lane(kEcho);
+  Client client(poold->shim());
+  reload("[[pool]]\nsources = [\"10.9.8.7\", \"127.0.0.2\"]\n");
+  EXPECT_TRUE(source_becomes(client, "127.0.0.2")) << poold->status();
+  const std::string log = poold->process().err();
+  EXPECT_NE(log.find(poold->config_path() + ":3:12: source 10.9.8.7 does not belong to this host"),
+            std::string::npos)
+      << log;
+  EXPECT_NE(log.find("configuration reloaded"), std::string::npos) << log;
 }
 
 PORTPOOL_EACH_STRATEGY(Reload);

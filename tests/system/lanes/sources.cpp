@@ -1,5 +1,6 @@
 // Several source addresses: more ports toward one destination.
 #include <set>
+#include <sstream>
 
 #include "system/lanes/lane_net.h"
 
@@ -173,7 +174,122 @@ TEST_F(LaneNet, SourcesThatAreNotThisHostsAreRefusedByName) {
   }
 }
 
+TEST_F(LaneNet, AbsentSourcesMayBeOptional) {
+  net.add_address("10.9.8.9/32");
+  const std::string destination = "10.9.8.9:9001";
+  start(64, "sources_optional = true\n" + pool_with("\"10.9.8.7\""));
+  const std::string log = poold->process().err();
+  EXPECT_NE(log.find("source 10.9.8.7 does not belong to this host"), std::string::npos) << log;
+  Client client(poold->shim());
+  const auto connect_from = [&] {
+    const Connected connected = client.connect(destination);
+    client.reset(connected.fd);
+    return connected.source();
+  };
+  // By routing, and not by a lane of the pool's.
+  EXPECT_TRUE(eventually([&] {
+    EXPECT_EQ(connect_from(), "10.9.8.9");
+    return fallbacks(poold->status(), "lane_refused") > 0;
+  })) << poold->status();
+  EXPECT_EQ(pool_connects(poold->status()), 0U);
+  net.add_address("10.9.8.7/32");
+  EXPECT_TRUE(eventually([&] { return connect_from() == "10.9.8.7"; })) << poold->status();
+}
+
+class ComingAndGoing : public Sources {
+ protected:
+  const std::string kThere = "10.9.8.9:9001";
+
+  void start_with_three() {
+    for (const char* last : {"1", "2", "3", "9"})
+      net.add_address(std::string("10.9.8.") + last + "/32");
+    start(64,
+          pool_with("\"10.9.8.1\", \"10.9.8.2\", \"10.9.8.3\"", "source_policy = \"balance\"\n"));
+    make_lane(kThere);
+  }
+  bool is_said(const std::string& text, int times) const {
+    const auto count = [&] {
+      const std::string log = poold->process().err();
+      int found = 0;
+      for (std::size_t at = 0; (at = log.find(text, at)) != std::string::npos; ++at) ++found;
+      return found;
+    };
+    return eventually([&] { return count() == times; }) && count() == times;
+  }
+  // Sources of 100 connects that are reset at once.
+  std::set<std::string> used(Client& client) {
+    std::istringstream answer(client.ask("ports " + kThere + " 100"));
+    std::set<std::string> sources;
+    for (std::string local; answer >> local;) sources.insert(local.substr(0, local.rfind(':')));
+    return sources;
+  }
+};
+
+TEST_P(ComingAndGoing, OneGoesAndComesBack) {
+  start_with_three();
+  Client client(poold->shim());
+  using Set = std::set<std::string>;
+  EXPECT_EQ(used(client), (Set{"10.9.8.1", "10.9.8.2", "10.9.8.3"}));
+  for (int turn = 1; turn <= 2; ++turn) {
+    net.remove_address("10.9.8.2/32");
+    ASSERT_TRUE(is_said("source 10.9.8.2 is gone", turn)) << poold->process().err();
+    make_lane(kThere);
+    const nlohmann::json before = poold->status();
+    EXPECT_EQ(used(client), (Set{"10.9.8.1", "10.9.8.3"}));
+    const nlohmann::json after = poold->status();
+    EXPECT_EQ(pool_connects(after) - pool_connects(before), 100U) << after.at("fallbacks");
+    net.add_address("10.9.8.2/32");
+    ASSERT_TRUE(is_said("source 10.9.8.2 has come", turn)) << poold->process().err();
+    make_lane(kThere);
+    EXPECT_EQ(used(client), (Set{"10.9.8.1", "10.9.8.2", "10.9.8.3"}));
+  }
+  EXPECT_TRUE(is_said("source 10.9.8.2 is gone", 2)) << poold->process().err();
+}
+
+TEST_P(ComingAndGoing, WithoutAnyTheDestinationIsRefused) {
+  start_with_three();
+  Client client(poold->shim());
+  for (const char* last : {"1", "2", "3"})
+    net.remove_address(std::string("10.9.8.") + last + "/32");
+  ASSERT_TRUE(is_said("no source is left", 1)) << poold->process().err();
+  // It is said before the directory has it.
+  ASSERT_TRUE(eventually([&] {
+    client.ask("ports " + kThere + " 1");
+    return fallbacks(poold->status(), "lane_refused") > 0;
+  })) << poold->status();
+  const nlohmann::json before = poold->status();
+  EXPECT_EQ(sources_of(client, 10, kThere), times(10, "10.9.8.9"));
+  const nlohmann::json after = poold->status();
+  EXPECT_EQ(fallbacks(after, "lane_refused") - fallbacks(before, "lane_refused"), 10U);
+  EXPECT_EQ(pool_connects(after), pool_connects(before));
+}
+
+// A hundred destinations, and all of them at once.
+TEST_F(LaneNet, AllAnswersWithTheVanishedSourceAreWithdrawnAtOnce) {
+  constexpr int kMany = 100;
+  net.add_address("10.9.8.1/32");
+  net.add_address("10.9.8.2/32");
+  net.add_address("10.9.9.1/24");  // on lo: all 254 of them
+  start(64, pool_with("\"10.9.8.1\", \"10.9.8.2\""));
+  Client client(poold->shim());
+  const auto connect_to_all = [&] {
+    for (int i = 1; i <= kMany; ++i) client.ask("ports 10.9.9." + std::to_string(i) + ":9001 1");
+    return fallbacks(poold->status(), "no_lane");
+  };
+  std::uint64_t asked = 0;
+  ASSERT_TRUE(eventually([&] {
+    const std::uint64_t before = asked;
+    return (asked = connect_to_all()) == before;
+  })) << poold->status();
+  net.remove_address("10.9.8.1/32");
+  ASSERT_TRUE(eventually([&] {
+    return poold->process().err().find("source 10.9.8.1 is gone") != std::string::npos;
+  })) << poold->process().err();
+  EXPECT_EQ(connect_to_all() - asked, kMany);
+}
+
 PORTPOOL_EACH_STRATEGY(Sources);
+PORTPOOL_EACH_STRATEGY(ComingAndGoing);
 
 }  // namespace
 }  // namespace portpool::test

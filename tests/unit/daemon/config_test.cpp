@@ -83,6 +83,23 @@ on_exhaustion = "fail-fast"
   EXPECT_EQ(config.pools[2].name, "default") << "the implicit last one";
 }
 
+TEST(Config, AbsentSources) {
+  const std::string text =
+      "[[pool]]\nsources = [\"127.0.0.2\", \"192.0.2.77\", \"192.0.2.80/30\"]\n";
+  const std::string error = error_of(text);
+  EXPECT_TRUE(error.starts_with("c.toml:2:25: source 192.0.2.77 does not belong")) << error;
+  EXPECT_NE(error.find("sources_optional = true"), std::string::npos) << error;
+  EXPECT_EQ(error_of("sources_optional = false\n" + text).substr(0, 12), "c.toml:3:25:");
+  for (const Config& config : {read("sources_optional = true\n" + text),
+                               parse_config(text, "c.toml", AbsentSources::warning)}) {
+    EXPECT_EQ(config.pools[0].sources.size(), 1U);
+    EXPECT_EQ(config.pools[0].source_entries.size(), 3U);
+    ASSERT_EQ(config.warnings.size(), 2U);
+    EXPECT_NE(config.warnings[1].find("192.0.2.80/30"), std::string::npos) << config.warnings[1];
+  }
+  EXPECT_EQ(error_of("sources_optional = 1"), "c.toml:1:20: expected true or false");
+}
+
 TEST(Config, ModeAb) {
   EXPECT_EQ(read("mode = \"ab\"").mode, Mode::ab);
   EXPECT_EQ(read("mode = \"ab\"").ab_block, kDefaultAbBlock);
@@ -160,7 +177,7 @@ TEST(Config, AnUnknownKeyIsNamedWithThoseThatExist) {
   const std::string top = error_of("mode = \"pool\"\ncolour = 1");
   EXPECT_TRUE(top.starts_with("c.toml:2:1: unknown key \"colour\"")) << top;
   for (const char* key : {"mode", "ab_block_ms", "strategy", "socket", "socket_group",
-                          "metrics_listen", "max_lanes", "pool"}) {
+                          "metrics_listen", "max_lanes", "sources_optional", "pool"}) {
     EXPECT_NE(top.find(key, top.find("known here")), std::string::npos) << key;
   }
   const std::string pool = error_of("[[pool]]\nname = \"a\"\nports = \"1-2\"");

@@ -1,5 +1,6 @@
 #include "kernel/sysctl.h"
 
+#include "support/no_descriptors.h"
 #include "unit/kernel/private_namespace.h"
 
 namespace portpool::kernel {
@@ -45,7 +46,7 @@ TEST_F(SysctlTest, ReadsTheLongestListOfReservedPorts) {
     }
     ASSERT_TRUE(file.good());
   }
-  const Ranges found = reserved_ports();
+  const Ranges found = reserved_ports().value().value();
   ASSERT_EQ(found.size(), 32768U);
   EXPECT_EQ(found.back(), (PortRange{65535, 65535}));
 }
@@ -54,26 +55,40 @@ TEST_F(SysctlTest, ReuseNeedsTimestamps) {
   ASSERT_NO_FATAL_FAILURE(set_sysctl("net/ipv4/tcp_timestamps", "1"));
   for (const int mode : {0, 1, 2}) {
     ASSERT_NO_FATAL_FAILURE(set_sysctl("net/ipv4/tcp_tw_reuse", std::to_string(mode)));
-    EXPECT_EQ(time_wait_reuse().mode, mode);
+    EXPECT_EQ(time_wait_reuse()->mode, mode);
   }
   ASSERT_NO_FATAL_FAILURE(set_sysctl("net/ipv4/tcp_timestamps", "0"));
-  EXPECT_EQ(time_wait_reuse().mode, 0);
+  EXPECT_EQ(time_wait_reuse()->mode, 0);
 }
 
 TEST_F(SysctlTest, ReuseDelayIsTheKernelsOrOneSecond) {
-  EXPECT_EQ(time_wait_reuse().min_age_ms, 1000U);
+  EXPECT_EQ(time_wait_reuse()->min_age_ms, 1000U);
   if (!read_sysctl("net/ipv4/tcp_tw_reuse_delay")) GTEST_SKIP() << "not on this kernel";
   ASSERT_NO_FATAL_FAILURE(set_sysctl("net/ipv4/tcp_tw_reuse_delay", "250"));
-  EXPECT_EQ(time_wait_reuse().min_age_ms, 250U);
+  EXPECT_EQ(time_wait_reuse()->min_age_ms, 250U);
 }
 
 TEST_F(SysctlTest, ReadsSingleNumbersOnly) {
   ASSERT_NO_FATAL_FAILURE(set_sysctl("net/ipv4/tcp_fin_timeout", "37"));
   EXPECT_EQ(read_sysctl("net/ipv4/tcp_fin_timeout"), 37);
-  EXPECT_FALSE(read_sysctl("net/ipv4/ip_local_port_range"));
-  EXPECT_FALSE(read_sysctl("net/ipv4/no_such_setting"));
-  EXPECT_FALSE(read_sysctl_text("net/ipv4"));
+  EXPECT_FALSE(read_sysctl("net/ipv4/ip_local_port_range").is_known());
+  EXPECT_TRUE(read_sysctl("net/ipv4/no_such_setting").is_absent());
+  EXPECT_FALSE(read_sysctl_text("net/ipv4").is_known());
   EXPECT_EQ(read_sysctl_text("net/ipv4/tcp_fin_timeout"), "37");
+}
+
+TEST_F(SysctlTest, WhatCannotBeReadIsUnknownAndSaysWhy) {
+  {
+    const test::NoDescriptors none;
+    EXPECT_EQ(local_port_range().why(),
+              "cannot read /proc/sys/net/ipv4/ip_local_port_range: Too many open files");
+    EXPECT_FALSE(reserved_ports().is_known());
+    EXPECT_FALSE(time_wait_reuse().is_known());
+  }
+  EXPECT_TRUE(local_port_range().is_known());
+  // Neither is a folder that is not there the absence of a setting in it.
+  EXPECT_EQ(read_sysctl("no/such/folder").why(),
+            "cannot read /proc/sys/no/such/folder: No such file or directory");
 }
 
 }  // namespace
