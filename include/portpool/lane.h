@@ -54,6 +54,17 @@ inline bool read_lane(const SegmentView& view, LaneRef ref, LaneIdentity& out) {
   return info.generation.load(std::memory_order_relaxed) == ref.generation;
 }
 
+// From this port a socket of the lane would connect to itself (a simultaneous open, RFC 9293
+// section 3.5), where nobody listens there.
+inline bool leads_to_itself(const LaneInfo& info, int number) {
+  if (info.key[kKeyWords - 1].load(std::memory_order_relaxed) !=
+      static_cast<std::uint64_t>(number)) {
+    return false;
+  }
+  const LaneKey key = load_key(info.key);
+  return key.source == key.destination;
+}
+
 enum class Claim {
   port,   // `out` is the caller's
   empty,  // nothing to claim
@@ -74,7 +85,8 @@ inline Claim claim_port(const SegmentView& view, LaneRef ref, std::uint64_t rand
   if (number < 0) return Claim::empty;
   const LaneInfo& info = view.lane_info(ref.index);
   const auto range = PortRange::unpack(info.ports.load(std::memory_order_relaxed));
-  return Port::check(number, range, out) ? Claim::port : Claim::wrong;
+  if (leads_to_itself(info, number) || !Port::check(number, range, out)) return Claim::wrong;
+  return Claim::port;
 }
 
 }  // namespace portpool

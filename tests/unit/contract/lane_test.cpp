@@ -68,6 +68,26 @@ TEST_F(LaneUse, NoPrivilegedPortIsGivenWhateverTheRange) {
   EXPECT_EQ(claim(port), Claim::port);
 }
 
+TEST_F(LaneUse, NoSocketIsLedToItself) {
+  const Address here = *parse_address("127.0.0.1");
+  const LaneRecord* to_itself = table_.add({here, here, 40003}, 0, kRange);
+  ASSERT_NE(to_itself, nullptr);
+  for (const std::uint16_t number : {std::uint16_t{40003}, std::uint16_t{40004}}) {
+    put_port(free_map(table_.hints(*to_itself), 0), number);
+    Port port;
+    EXPECT_EQ(claim_port(segment_.view(), to_itself->ref, 1, port),
+              number == 40003 ? Claim::wrong : Claim::port);
+    EXPECT_EQ(port.number(), number == 40003 ? 0 : number);
+  }
+}
+
+TEST_F(LaneUse, AnotherHostsPortIsAPortLikeOthers) {
+  record_ = add(40003, kRange);
+  offer(40003);
+  Port port;
+  EXPECT_EQ(claim(port), Claim::port);
+}
+
 // A program that was stopped between look-up and claim.
 TEST_F(LaneUse, AnOldReferenceLeavesTheLaneAlone) {
   const LaneRef old{record_->ref.index,
