@@ -7,6 +7,7 @@
 
 #include <cerrno>
 #include <climits>
+#include <ctime>
 #include <system_error>
 
 #include "base/thread.h"
@@ -14,8 +15,15 @@
 namespace portpool {
 namespace {
 
-void futex_call(std::atomic<std::uint32_t>& word, int operation, std::uint32_t value) {
-  syscall(SYS_futex, &word, operation, value, nullptr, nullptr, 0);
+// Who may ring can also lead a waiter away from the bell (FUTEX_REQUEUE), or put the bell back to
+// what was heard before: nobody waits for longer than this.
+constexpr timespec kPatience{0, 250'000'000};
+// A bell that never rests is heard once in this time.
+constexpr timespec kRest{0, 1'000'000};
+
+void futex_call(std::atomic<std::uint32_t>& word, int operation, std::uint32_t value,
+                const timespec* timeout = nullptr) {
+  syscall(SYS_futex, &word, operation, value, timeout, nullptr, 0);
 }
 
 }  // namespace
@@ -42,12 +50,13 @@ void Doorbell::wait() {
   // The bell's first value, not the present one: it may have been rung before this thread ran.
   std::uint32_t heard = 0;
   while (!ending_) {
-    futex_call(futex_, FUTEX_WAIT, heard);
+    futex_call(futex_, FUTEX_WAIT, heard, &kPatience);
     const std::uint32_t rung = futex_.load();
     if (rung == heard) continue;
     heard = rung;
     const std::uint64_t one = 1;
     (void)!write(event_.get(), &one, sizeof one);
+    nanosleep(&kRest, nullptr);
   }
 }
 
