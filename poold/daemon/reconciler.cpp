@@ -77,19 +77,19 @@ std::vector<LaneKey> take_requests(const SegmentView& view) {
   return keys;
 }
 
-// A client that died while it wrote leaves its slot in that state for good: one that is found so
-// twice, kSettingsPause apart, is emptied.
+// A client that died while it wrote leaves its slot in that state for good, and whoever may attach
+// can leave any other number there: a slot that is neither empty nor ready twice, kSettingsPause
+// apart, is emptied.
 void free_dead_slots(const SegmentView& view, std::vector<bool>& seen) {
-  constexpr auto kWriting = static_cast<std::uint32_t>(RequestState::writing);
+  constexpr auto kEmpty = static_cast<std::uint32_t>(RequestState::empty);
+  constexpr auto kReady = static_cast<std::uint32_t>(RequestState::ready);
   seen.resize(view.request_count());
   for (std::uint32_t i = 0; i < view.request_count(); ++i) {
     std::atomic<std::uint32_t>& state = view.request(i).state;
-    const bool writing = state.load(std::memory_order_relaxed) == kWriting;
-    if (writing && seen[i]) {
-      std::uint32_t expected = kWriting;
-      state.compare_exchange_strong(expected, static_cast<std::uint32_t>(RequestState::empty));
-    }
-    seen[i] = writing;
+    std::uint32_t found = state.load(std::memory_order_relaxed);
+    const bool dead = found != kEmpty && found != kReady;
+    if (dead && seen[i]) state.compare_exchange_strong(found, kEmpty);
+    seen[i] = dead && !seen[i];
   }
 }
 
@@ -147,7 +147,7 @@ void Reconciler::read_settings() {
   }
   if (steady_clock::now() >= blocked_due_) read_blocked();
   recheck_routes();
-  free_dead_slots(structure_.view(), slots_seen_writing_);
+  free_dead_slots(structure_.view(), slots_seen_dead_);
 }
 
 void Reconciler::complain_once(const std::string& what) {

@@ -111,7 +111,7 @@ class Reconciler {
   unsigned quiet_passes_ = 0;
   std::uint64_t passes_ = 0;
   std::uint64_t places_missing_ = 0;
-  std::vector<bool> slots_seen_writing_;
+  std::vector<bool> slots_seen_dead_;
 };
 
 }  // namespace portpool
