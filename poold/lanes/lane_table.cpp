@@ -91,8 +91,12 @@ bool LaneTable::is_suspended(const LaneRecord& record) const {
 
 std::uint64_t LaneTable::beats_unused(const LaneRecord& record) const {
   const std::uint64_t now = structure_.header().heartbeat.load(std::memory_order_relaxed);
-  const std::uint64_t used = hints(record).last_used_beat.load(std::memory_order_relaxed);
-  return used < now ? now - used : 0;
+  std::atomic<std::uint64_t>& last = hints(record).last_used_beat;
+  const std::uint64_t used = last.load(std::memory_order_relaxed);
+  if (used <= now) return now - used;
+  // Nobody has used it in the time to come: whoever wrote that, the lane's rest begins now.
+  last.store(now, std::memory_order_relaxed);
+  return 0;
 }
 
 bool LaneTable::is_idle(const LaneRecord& record) const {

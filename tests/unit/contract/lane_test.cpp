@@ -113,6 +113,14 @@ TEST_F(LaneUse, ARetiredLaneIsGone) {
   EXPECT_FALSE(in_service(segment_.view(), ref));
 }
 
+// Somebody wrote there: it does not keep the lane's place for ever.
+TEST_F(LaneUse, ALaneUsedInTheTimeToComeIsUsedNow) {
+  hints().last_used_beat = ~std::uint64_t{0};
+  EXPECT_FALSE(table_.is_idle(*record_));
+  segment_.header().heartbeat += 1000;
+  EXPECT_TRUE(table_.is_idle(*record_));
+}
+
 TEST(LaneRef, NoLaneIsNeverInService) {
   Segment segment({.lanes = 2, .shards = 1}, {});
   segment.publish();
