@@ -441,7 +441,9 @@ void Reconciler::pass() {
   const bool idle_too = passes_++ % kIdleTurn == 0;
   std::vector<LaneRecord*> records;
   for (const auto& record : lanes_.records()) {
-    if (idle_too || !lanes_.is_idle(*record)) records.push_back(record.get());
+    // What is full may make calls fail at once: for how long must not hang on a hint.
+    const bool full = lanes_.info(*record).full.load(std::memory_order_relaxed) != 0;
+    if (idle_too || full || !lanes_.is_idle(*record)) records.push_back(record.get());
   }
   std::uint32_t changes = 0;
   bool plenty = true;

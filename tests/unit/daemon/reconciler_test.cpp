@@ -6,6 +6,7 @@
 #include "base/address_text.h"
 #include "lanes/segment.h"
 #include "portpool/lane.h"
+#include "support/sockets.h"
 #include "unit/kernel/private_namespace.h"
 
 namespace portpool::test {
@@ -52,6 +53,29 @@ TEST_F(Reconciling, NoSlotStaysTakenWhateverStandsInIt) {
     reconciler_->read_settings();
     EXPECT_EQ(view().request(5).state, static_cast<std::uint32_t>(RequestState::empty)) << state;
   }
+}
+
+// With fail-fast, `full` makes calls fail. Who writes 0 into `last_used_beat` all the time cannot
+// make it last.
+TEST_F(Reconciling, AFullLaneIsLookedAtInEachPass) {
+  const Descriptor listener(tcp_socket(AF_INET));
+  ASSERT_EQ(bind_error(listener.get(), SocketAddress("127.0.0.1:9001")), 0);
+  ASSERT_EQ(listen(listener.get(), 100), 0);
+  std::vector<Descriptor> all;
+  for (int i = 0; i < 64; ++i) {
+    all.emplace_back(connected_socket(SocketAddress("127.0.0.1:9001")));
+    ASSERT_TRUE(all.back()) << i;
+  }
+  ask(0, 9001);
+  reconciler_->serve_requests();
+  const LaneInfo& lane = view().lane_info(0);
+  ASSERT_NE(lane.full, 0U);
+  beat(1000);
+  reconciler_->pass();  // one of those that look at every lane
+  for (Descriptor& connection : all) close_with_reset(connection.release());
+  view().lane_hints(0).last_used_beat = 0;
+  reconciler_->pass();
+  EXPECT_EQ(lane.full, 0U);
 }
 
 }  // namespace
