@@ -1,0 +1,230 @@
+// A hostile client writes the hints, all of them, in every way that we can think of, while honest
+// programs connect: none of them gets anything that the kernel's own path would not have given, and
+// poold bears it. What each word can do at most: docs/threat-model.md.
+//
+// PORTPOOL_HOSTILE_SECONDS: how long each kind of attack goes on (2, and one round of its ways at
+// least). For minutes: PORTPOOL_HOSTILE_SECONDS=60 build/release/tests/fault_hostile; the bind
+// strategy by PORTPOOL_TEST_STRATEGY=bind besides.
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <fstream>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <sstream>
+
+#include "fault/hostile/attached_segment.h"
+#include "fault/hostile/scene.h"
+#include "fault/hostile/witness_server.h"
+#include "support/far_side.h"
+#include "support/poold_fixture.h"
+#include "support/private_net.h"
+#include "support/temp_dir.h"
+
+namespace portpool::test {
+namespace {
+
+constexpr std::size_t kHonest = 20;
+// Without the library: where one of these fails, the scene is wrong.
+constexpr std::size_t kNative = 2;
+constexpr std::size_t kMaxLanes = 64;
+
+#ifdef __SANITIZE_ADDRESS__
+// Freed memory is kept back, and each allocation has a shadow.
+constexpr std::uint64_t kMostMemoryKb = 1024 * 1024;
+#else
+constexpr std::uint64_t kMostMemoryKb = 96 * 1024;
+#endif
+
+std::chrono::milliseconds seconds_of_each_kind() {
+  const char* value = std::getenv("PORTPOOL_HOSTILE_SECONDS");
+  return std::chrono::seconds(value != nullptr ? std::atoi(value) : 2);
+}
+
+bool by_bind() {
+  const char* strategy = std::getenv("PORTPOOL_TEST_STRATEGY");
+  return strategy != nullptr && std::string(strategy) == "bind";
+}
+
+// What poold takes of the machine.
+struct Usage {
+  double cpu_s = 0;
+  std::uint64_t memory_kb = 0;  // that is its own alone
+};
+
+Usage usage_of(pid_t pid) {
+  const std::string folder = "/proc/" + std::to_string(pid);
+  const std::string stat = read_whole_file(folder + "/stat");
+  std::istringstream fields(stat.substr(stat.rfind(')') + 2));
+  std::string skipped;
+  for (int i = 0; i < 11; ++i) fields >> skipped;
+  std::uint64_t user = 0;
+  std::uint64_t system = 0;
+  fields >> user >> system;
+  const std::string status = read_whole_file(folder + "/status");
+  const std::string name = "RssAnon:";
+  return {static_cast<double>(user + system) / static_cast<double>(sysconf(_SC_CLK_TCK)),
+          std::stoull(status.substr(status.find(name) + name.size()))};
+}
+
+class Hostile : public testing::Test {
+ protected:
+  Hostile() {
+    net.set_port_range(kLow, kHigh);
+    // However many connections are closed, TIME_WAIT leaves most ports alone.
+    net.set_sysctl("net.ipv4.tcp_max_tw_buckets", "3000");
+    for (const char* n : {"1", "3", "4"}) net.add_address("10.7.0." + std::string(n) + "/32");
+    net.add_address("fd00:7::1/128");
+    // To these, routing chooses another source than the destination itself.
+    ip("route add local 10.8.0.0/24 dev lo src 10.7.0.1");
+    ip("-6 route add local fd00:8::/64 dev lo src fd00:7::1");
+    poold = std::make_unique<Poold>(kPools + (by_bind() ? kOwnRangePool : ""));
+    segment = std::make_unique<AttachedSegment>(poold->socket());
+  }
+
+  void start_honest() {
+    for (std::size_t i = 0; i < kHonest + kNative; ++i) {
+      honest.push_back(std::make_unique<Process>(guest_command("honest", {std::to_string(i)}),
+                                                 environment(i < kHonest)));
+    }
+    for (auto& process : honest) process->wait_for_output("begins\n");
+  }
+
+  std::vector<std::string> environment(bool shimmed) const {
+    if (!shimmed) return {};
+    std::vector<std::string> result = preload_environment();
+    const Under under = poold->shim();
+    result.insert(result.end(), under.environment.begin(), under.environment.end());
+    return result;
+  }
+
+  // How many connects there were, of all; each client must answer, and have nothing to complain of.
+  std::uint64_t ask_honest() {
+    ++asked;
+    std::uint64_t sum = 0;
+    const std::string mark = "#" + std::to_string(asked) + " ";
+    for (auto& process : honest) process->send_line("count " + std::to_string(asked));
+    for (std::size_t i = 0; i < honest.size(); ++i) {
+      honest[i]->wait_for_output(mark);
+      // The line is written at once.
+      const std::string out = honest[i]->out();
+      sum += std::stoull(out.substr(out.find(mark) + mark.size()));
+      std::istringstream lines(out.substr(read_of[i]));
+      read_of[i] = out.size();
+      for (std::string line; std::getline(lines, line);) {
+        if (line.starts_with("WRONG")) {
+          ADD_FAILURE() << (i < kHonest ? "" : "without the library: ") << line;
+        }
+      }
+    }
+    return sum;
+  }
+
+  std::uint64_t beats() const { return segment->header().heartbeat.load(); }
+
+  // One kind of attack, while everybody is watched.
+  void attack(const std::string& kind) {
+    SCOPED_TRACE("attack: " + kind);
+    const std::uint64_t connects = ask_honest();
+    const Usage before = usage_of(poold->process().pid());
+    const auto begin = std::chrono::steady_clock::now();
+    Process writer = start_guest("hostile", native(), {poold->socket(), kind});
+    writer.wait_for_output("attacks\n");
+    std::uint64_t most_lanes = 0;
+    do {
+      // Throws when it is no JSON.
+      const nlohmann::json status = poold->status();
+      most_lanes =
+          std::max<std::uint64_t>({most_lanes, segment->lanes(), status.at("lanes").size()});
+      std::this_thread::sleep_for(std::chrono::milliseconds(50));
+    } while (std::chrono::steady_clock::now() - begin < seconds_of_each_kind());
+    const std::uint64_t beat = beats();
+    EXPECT_TRUE(eventually([&] { return beats() >= beat + 3; })) << "poold's heart stands still";
+    writer.send_line("stop");
+    ASSERT_EQ(writer.wait(), 0) << writer.err();
+    const std::chrono::duration<double> took = std::chrono::steady_clock::now() - begin;
+    const Usage after = usage_of(poold->process().pid());
+    const double cores = (after.cpu_s - before.cpu_s) / took.count();
+    std::istringstream report(writer.out().substr(writer.out().find('\n')));
+    std::uint64_t stores = 0;
+    std::uint64_t rounds = 0;
+    std::size_t words = 0;
+    std::size_t complete = 0;
+    std::size_t first_incomplete = 0;
+    report >> stores >> rounds >> words >> complete >> first_incomplete;
+    const std::uint64_t made = ask_honest() - connects;
+    std::printf(
+        "%-10s %5.1f s: %9llu connects, %6.1f million stores in %llu rounds; poold: %4.1f %% of a "
+        "core, %llu MiB, %llu lanes\n",
+        kind.c_str(), took.count(), static_cast<unsigned long long>(made),
+        static_cast<double>(stores) / 1e6, static_cast<unsigned long long>(rounds), cores * 100,
+        static_cast<unsigned long long>(after.memory_kb / 1024),
+        static_cast<unsigned long long>(most_lanes));
+    std::fflush(stdout);
+    EXPECT_GT(made, 0U);
+    EXPECT_LT(cores, kMostCores);
+    EXPECT_LT(after.memory_kb, kMostMemoryKb);
+    EXPECT_LE(most_lanes, kMaxLanes);
+    if (kind == "sweep") {
+      EXPECT_EQ(words, segment->words().size());
+      EXPECT_EQ(complete, words) << "byte " << first_incomplete * 8
+                                 << " of the hints was not written in each way";
+    }
+    expect_recovery();
+  }
+
+  // The pool serves everybody again.
+  void expect_recovery() {
+    nlohmann::json last = poold->status();
+    const bool recovered = eventually([&] {
+      std::this_thread::sleep_for(std::chrono::milliseconds(200));
+      nlohmann::json now = poold->status();
+      const bool by_pool_alone = pool_connects(now) != pool_connects(last) &&
+                                 kernel_connects(now) == kernel_connects(last);
+      last = std::move(now);
+      return by_pool_alone;
+    });
+    EXPECT_TRUE(recovered) << "not everybody is served by the pool: " << last.at("fallbacks");
+  }
+
+  // Where nobody has been before: by a request, and a lane that is made for it.
+  void expect_new_lane() {
+    const std::string destination = "10.8.0.77:9001";
+    EXPECT_TRUE(eventually([&] {
+      const GuestResult touched = run_guest("support_touch", poold->shim(), {destination});
+      EXPECT_EQ(touched.status, 0) << touched.err;
+      return !lane_of(poold->status(), destination).is_null();
+    })) << "poold makes no lane any more";
+  }
+
+  static constexpr double kMostCores = 0.5;
+
+  PrivateNet net;
+  WitnessServer server{{9001, 9002, 9003, 9004}};
+  std::unique_ptr<Poold> poold;
+  std::unique_ptr<AttachedSegment> segment;
+  std::vector<std::unique_ptr<Process>> honest;
+  // Of what each has said, how much was looked at.
+  std::vector<std::size_t> read_of = std::vector<std::size_t>(kHonest + kNative);
+  int asked = 0;
+};
+
+TEST_F(Hostile, NothingWorseThanTheKernelsPath) {
+  start_honest();
+  expect_recovery();
+  const auto& header = segment->header();
+  std::printf("%zu words in %u lanes and %u shards\n", segment->words().size(),
+              header.lane_hints.count, header.shards.count);
+  for (const char* kind : {"requests", "sweep", "noise", "shown", "lane_heads", "holes", "ports"}) {
+    attack(kind);
+    if (HasFatalFailure()) break;
+  }
+  expect_new_lane();
+  for (auto& process : honest) process->send_line("stop");
+  for (auto& process : honest) EXPECT_EQ(process->wait(), 0) << process->err();
+}
+
+}  // namespace
+}  // namespace portpool::test
