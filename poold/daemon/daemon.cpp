@@ -106,15 +106,15 @@ Daemon::Daemon(EventLoop& loop, const Config& config)
   const int settings = loop_.add_timer([this] {
     reconciler_.read_settings();
     // A client that died between its request and the bell must not silence the others.
-    reconciler_.serve_requests();
+    answer_requests();
   });
   loop_.repeat_timer(settings, Reconciler::kSettingsPause);
+  requests_timer_ = loop_.add_timer([this] { answer_requests(); });
   attention_timer_ = loop_.add_timer([this] { attend(); });
   loop_.watch(doorbell_.fd(), [this] {
     doorbell_.acknowledge();
-    reconciler_.serve_requests();
-    if (std::chrono::steady_clock::now() >= attention_due_) return attend();
-    loop_.set_timer(attention_timer_, attention_due_ - std::chrono::steady_clock::now());
+    answer_requests();
+    attend();
   });
   advise_reserving(config, strategy_);
   loop_.watch(server_.fd(), [this] { accept_clients(); });
@@ -127,8 +127,20 @@ Daemon::~Daemon() {
   loop_.unwatch(doorbell_.fd());
 }
 
+void Daemon::answer_requests() {
+  const auto now = std::chrono::steady_clock::now();
+  if (now < requests_due_) return loop_.set_timer(requests_timer_, requests_due_ - now);
+  const Reconciler::Turn turn = reconciler_.serve_requests();
+  requests_due_ = std::chrono::steady_clock::now() + turn.pause;
+  if (turn.more) loop_.set_timer(requests_timer_, turn.pause);
+}
+
 void Daemon::attend() {
-  attention_due_ = std::chrono::steady_clock::now() + reconciler_.serve_attention();
+  const auto now = std::chrono::steady_clock::now();
+  if (now < attention_due_) return loop_.set_timer(attention_timer_, attention_due_ - now);
+  const Reconciler::Turn turn = reconciler_.serve_attention();
+  attention_due_ = std::chrono::steady_clock::now() + turn.pause;
+  if (turn.more) loop_.set_timer(attention_timer_, turn.pause);
   loop_.set_timer(reconcile_timer_, reconciler_.until_pass());
 }
 

@@ -38,6 +38,7 @@ class Daemon {
 
  private:
   void accept_clients();
+  void answer_requests();
   void attend();
   std::unique_ptr<HttpServer> serve_metrics(const std::optional<Endpoint>& place);
   void move_metrics(const std::optional<Endpoint>& place);
@@ -54,6 +55,8 @@ class Daemon {
   Clients clients_;
   Doorbell doorbell_;
   int reconcile_timer_ = -1;
+  int requests_timer_ = -1;
+  std::chrono::steady_clock::time_point requests_due_;
   int attention_timer_ = -1;
   std::chrono::steady_clock::time_point attention_due_;
   std::atomic<bool> reload_successful_ = true;

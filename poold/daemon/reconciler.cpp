@@ -44,6 +44,11 @@ constexpr std::size_t kFewDoubts = 2048;
 constexpr std::uint64_t kManyRejections = 8;
 constexpr nanoseconds kShortestAttentionPause = milliseconds(2);
 constexpr int kAttentionShare = 20;
+// A turn of attention ends with the lane that reaches this.
+constexpr std::size_t kLookupsPerTurn = 2048;
+// New lanes are worth more of a core than old ones.
+constexpr int kRequestShare = 4;
+constexpr std::size_t kRequestsPerTurn = 32;
 constexpr std::size_t kRoutesPerTurn = 32;
 constexpr std::uint64_t kRecordsPerBeat = 16384;
 constexpr std::uint64_t kLanesPerBeat = 64;
@@ -60,13 +65,16 @@ bool is_possible(const LaneKey& question) {
          (is_unspecified(question.source) || is_v4(question.source) == is_v4(question.destination));
 }
 
-// The requests that wait, each slot emptied.
-std::vector<LaneKey> take_requests(const SegmentView& view) {
+// The requests that wait, at most kRequestsPerTurn, going round from slot `from`; each slot
+// emptied. `more`: not every slot was looked at.
+std::vector<LaneKey> take_requests(const SegmentView& view, std::uint32_t& from, bool& more) {
   constexpr auto kReady = static_cast<std::uint32_t>(RequestState::ready);
   constexpr auto kEmpty = static_cast<std::uint32_t>(RequestState::empty);
   std::vector<LaneKey> keys;
-  for (std::uint32_t i = 0; i < view.request_count(); ++i) {
-    RequestSlot& slot = view.request(i);
+  std::uint32_t left = view.request_count();
+  for (; left > 0 && keys.size() < kRequestsPerTurn; --left) {
+    RequestSlot& slot = view.request(from);
+    from = (from + 1) % view.request_count();
     if (slot.state.load(std::memory_order_acquire) != kReady) continue;
     const LaneKey key = load_key(slot.key);
     slot.state.store(kEmpty, std::memory_order_release);
@@ -74,6 +82,7 @@ std::vector<LaneKey> take_requests(const SegmentView& view) {
       keys.push_back(key);
     }
   }
+  more = left > 0;
   return keys;
 }
 
@@ -327,10 +336,12 @@ void Reconciler::fill_new(const std::vector<LaneRecord*>& fresh) {
   }
 }
 
-void Reconciler::serve_requests() {
+Reconciler::Turn Reconciler::serve_requests() {
+  const nanoseconds before = cpu_time();
   std::vector<Pending> pending;
   std::vector<LaneRecord*> fresh;
-  for (const LaneKey& question : take_requests(structure_.view())) {
+  bool more = false;
+  for (const LaneKey& question : take_requests(structure_.view(), requests_from_, more)) {
     pending.push_back(plan(question));
     fresh.insert(fresh.end(), pending.back().fresh.begin(), pending.back().fresh.end());
   }
@@ -349,6 +360,7 @@ void Reconciler::serve_requests() {
                    record->range.high);
     }
   }
+  return {(cpu_time() - before) * kRequestShare, more};
 }
 
 // A destination that finds no place is asked for at every connect.
@@ -391,10 +403,10 @@ void Reconciler::look_again(const std::vector<LaneRecord*>& records) {
   }
 }
 
-bool Reconciler::check_port_by_port(LaneRecord& record) {
+std::optional<std::size_t> Reconciler::check_port_by_port(LaneRecord& record) {
   LaneHints& lane = lanes_.hints(record);
   const auto doubts = quarantined_ports(lane, record.range, kFewDoubts + 1);
-  if (doubts.size() > kFewDoubts) return false;
+  if (doubts.size() > kFewDoubts) return std::nullopt;
   truth_.begin(reuse_);
   truth_.expect(record, lane);
   PortBits asked = {};
@@ -403,7 +415,7 @@ bool Reconciler::check_port_by_port(LaneRecord& record) {
     asked[port / 64] |= std::uint64_t{1} << (port % 64);
   }
   update_ports(lane, record, *truth_.find(record.key), blocked_, asked);
-  return true;
+  return doubts.size();
 }
 
 // Others took ports since the last pass, or gave some back: which ones, only a pass can tell.
@@ -415,24 +427,31 @@ bool Reconciler::is_out_of_date(const LaneRecord& record) const {
          kManyRejections;
 }
 
-nanoseconds Reconciler::serve_attention() {
+Reconciler::Turn Reconciler::serve_attention() {
   const nanoseconds before = cpu_time();
-  for (const auto& record : lanes_.records()) {
-    LaneHints& lane = lanes_.hints(*record);
+  const auto& records = lanes_.records();
+  std::size_t lookups = 0;
+  std::size_t left = records.size();
+  for (; left > 0 && lookups < kLookupsPerTurn; --left) {
+    LaneRecord& record = *records[attention_from_++ % records.size()];
+    LaneHints& lane = lanes_.hints(record);
     if (lane.attention.load(std::memory_order_relaxed) == 0) continue;
     lane.attention.store(0, std::memory_order_release);
     try {
+      std::optional<std::size_t> looked_up;
+      if (!is_out_of_date(record)) looked_up = check_port_by_port(record);
+      lookups += looked_up.value_or(0);
       // With many ports in doubt the next pass is the cheaper way.
-      if (is_out_of_date(*record) || !check_port_by_port(*record)) {
+      if (!looked_up) {
         quiet_passes_ = 0;
         plenty_ = false;
       }
     } catch (const std::system_error& error) {
-      spdlog::warn("lane {}: {}", text_of(record->key), error.what());
+      spdlog::warn("lane {}: {}", text_of(record.key), error.what());
     }
-    note_supply(*record, nullptr);
+    note_supply(record, nullptr);
   }
-  return std::max((cpu_time() - before) * kAttentionShare, kShortestAttentionPause);
+  return {std::max((cpu_time() - before) * kAttentionShare, kShortestAttentionPause), left > 0};
 }
 
 void Reconciler::pass() {

@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -29,15 +30,21 @@ class Reconciler {
   // New rules hold for existing lanes too: clients ask for each of them again.
   void set_rules(std::vector<PoolRule> rules);
 
-  // Answers the requests that clients have placed: reads the kernel's table for the lanes that are
+  // What clients ask for is done in turns: how often they ask must not decide how much of a core
+  // that takes, nor how long the event loop stays with it.
+  struct Turn {
+    std::chrono::nanoseconds pause;  // before the next one, so that their share stays small
+    bool more = false;               // the next one has something to do already
+  };
+
+  // Answers requests that clients have placed: reads the kernel's table for the lanes that are
   // missing, fills them and publishes them. A request that cannot be served now is dropped; the
   // client's next connect() places it again.
-  void serve_requests();
+  Turn serve_requests();
 
-  // Looks at the lanes that ask for attention (few ports left, or claims refused in a row): port by
-  // port where few are in doubt; else the next pass is due early. Returns how long to leave that
-  // be, so that its share of the core stays small.
-  std::chrono::nanoseconds serve_attention();
+  // Looks at lanes that ask for attention (few ports left, or claims refused in a row): port by
+  // port where few are in doubt; else the next pass is due early.
+  Turn serve_attention();
 
   // One pass over all lanes.
   void pass();
@@ -86,7 +93,8 @@ class Reconciler {
   void recheck_routes();
   void look_again(const std::vector<LaneRecord*>& records);
   void ask_for(const LaneRecord& record, std::uint16_t port);
-  bool check_port_by_port(LaneRecord& record);
+  // How many ports were looked up; none when too many are in doubt.
+  std::optional<std::size_t> check_port_by_port(LaneRecord& record);
   bool is_out_of_date(const LaneRecord& record) const;
   void warn_rarely(const Endpoint& destination);
 
@@ -112,6 +120,8 @@ class Reconciler {
   std::uint64_t passes_ = 0;
   std::uint64_t places_missing_ = 0;
   std::vector<bool> slots_seen_dead_;
+  std::uint32_t requests_from_ = 0;  // the slot that the next turn begins with
+  std::size_t attention_from_ = 0;   // the lane, by its place in records()
 };
 
 }  // namespace portpool

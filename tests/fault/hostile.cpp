@@ -6,6 +6,7 @@
 // least). For minutes: PORTPOOL_HOSTILE_SECONDS=60 build/release/tests/fault_hostile; the bind
 // strategy by PORTPOOL_TEST_STRATEGY=bind besides.
 #include <gtest/gtest.h>
+#include <signal.h>
 #include <unistd.h>
 
 #include <cstdio>
@@ -130,6 +131,7 @@ class Hostile : public testing::Test {
     const std::uint64_t connects = ask_honest();
     const Usage before = usage_of(poold->process().pid());
     const auto begin = std::chrono::steady_clock::now();
+    Process tracer({poold_path(), "trace", "--json"}, {"PORTPOOL_SOCKET=" + poold->socket()});
     Process writer = start_guest("hostile", native(), {poold->socket(), kind});
     writer.wait_for_output("attacks\n");
     std::uint64_t most_lanes = 0;
@@ -144,6 +146,14 @@ class Hostile : public testing::Test {
     EXPECT_TRUE(eventually([&] { return beats() >= beat + 3; })) << "poold's heart stands still";
     writer.send_line("stop");
     ASSERT_EQ(writer.wait(), 0) << writer.err();
+    EXPECT_TRUE(tracer.running()) << tracer.err();
+    tracer.signal(SIGTERM);
+    tracer.wait();
+    std::istringstream traced(tracer.out());
+    for (std::string line; std::getline(traced, line);) {
+      if (traced.eof()) break;  // cut off
+      EXPECT_TRUE(nlohmann::json::accept(line)) << line;
+    }
     const std::chrono::duration<double> took = std::chrono::steady_clock::now() - begin;
     const Usage after = usage_of(poold->process().pid());
     const double cores = (after.cpu_s - before.cpu_s) / took.count();

@@ -77,6 +77,9 @@ class Attack {
     ++stores_;
   }
   void fill(const Region& region, Coverage::Value value);
+  void ring();
+  // A futex call on the doorbell: FUTEX_WAKE, or FUTEX_REQUEUE to `other`.
+  void futex(int operation, std::uint32_t count, std::atomic<std::uint32_t>* other);
   std::uint64_t pick(std::uint64_t count) { return random_() % count; }
 
   // Which of `ways` it is the turn of: each for a while.

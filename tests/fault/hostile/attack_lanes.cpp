@@ -179,24 +179,30 @@ void Attack::lane_heads() {
         put(lane.next_probe_ns, now + 10'000'000);
     }
   });
+  if (way == 0 || way == 4) ring();
   ++stores_;
 }
 
+void Attack::futex(int operation, std::uint32_t count, std::atomic<std::uint32_t>* other) {
+  syscall(SYS_futex, &view_.hints().doorbell, operation, count, std::uintptr_t{INT_MAX}, other, 0);
+}
+
+void Attack::ring() {
+  view_.hints().doorbell.fetch_add(1);
+  futex(FUTEX_WAKE, INT_MAX, nullptr);
+}
+
 void Attack::requests() {
-  constexpr std::size_t kWays = 9;
+  constexpr std::size_t kWays = 10;
   const std::size_t way = turn(kWays);
   HintsHeader& header = view_.hints();
-  const auto futex = [&](int operation, std::uint32_t count, std::atomic<std::uint32_t>* other) {
-    syscall(SYS_futex, &header.doorbell, operation, count, std::uintptr_t{INT_MAX}, other, 0);
-  };
   const auto all = [&](RequestState state, const std::function<LaneKey()>& key) {
     for (std::uint32_t i = 0; i < view_.request_count(); ++i) {
       RequestSlot& slot = view_.request(i);
       store_key(slot.key, key());
       put(slot.state, static_cast<std::uint32_t>(state));
     }
-    header.doorbell.fetch_add(1);
-    futex(FUTEX_WAKE, INT_MAX, nullptr);
+    ring();
   };
   const auto v4 = [](std::uint32_t host) { return address_from_v4({htonl(host)}); };
   const auto port = [&] { return static_cast<std::uint16_t>(random_()); };
@@ -232,10 +238,12 @@ void Attack::requests() {
       }
       break;
     case 6:  // the bell never rests
-      for (int i = 0; i < 1000; ++i) header.doorbell.fetch_add(1);
-      futex(FUTEX_WAKE, INT_MAX, nullptr);
+      ring();
       break;
-    case 7:  // nor is it heard
+    case 7:  // nor whoever waits for it, without any call
+      for (int i = 0; i < 100'000; ++i) header.doorbell.fetch_add(1);
+      break;
+    case 8:  // it is not heard
       put(header.doorbell, 0U);
       break;
     default:  // who waits for it is led to wait for something else
