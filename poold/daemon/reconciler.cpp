@@ -215,33 +215,37 @@ std::uint32_t Reconciler::pool_of(const LaneKey& question) const {
 
 void Reconciler::review_answers(const std::vector<std::uint32_t>& pools) {
   if (pools.empty()) return;
-  for (const LaneTable::Answer& answer : lanes_.next_answers(SIZE_MAX)) {
-    const std::uint32_t pool = pool_of(answer.question);
-    if (std::find(pools.begin(), pools.end(), pool) != pools.end()) review(answer);
-  }
-}
-
-void Reconciler::review(const LaneTable::Answer& answer) {
-  const LaneKey& question = answer.question;
-  const auto sources = sources_for(question, rules_[pool_of(question)]);
-  if (!sources.is_known()) return;
-  if (sources.is_absent()) {
-    // In place: a refused question is not asked again at each connect.
-    if (!answer.lanes.empty()) lanes_.publish(question, {}, 0);
-    return;
-  }
-  std::vector<LaneRef> lanes;
-  for (const Address& source : *sources) {
-    const LaneRecord* record =
-        lanes_.find({source, question.destination, question.destination_port});
-    if (record != nullptr) lanes.push_back(record->ref);
-  }
-  if (lanes != answer.lanes || lanes.empty()) lanes_.withdraw(question);
+  review(lanes_.next_answers(SIZE_MAX), [&](const LaneKey& question) {
+    return std::find(pools.begin(), pools.end(), pool_of(question)) != pools.end();
+  });
 }
 
 // Where the source was left to routing, the answer may change while we run.
 void Reconciler::recheck_routes() {
-  for (const LaneTable::Answer& answer : lanes_.next_answers(kRoutesPerTurn)) review(answer);
+  review(lanes_.next_answers(kRoutesPerTurn), [](const LaneKey&) { return true; });
+}
+
+void Reconciler::review(const std::vector<LaneTable::Answer>& answers,
+                        const std::function<bool(const LaneKey&)>& concerns) {
+  std::vector<LaneKey> questions;
+  for (const LaneTable::Answer& answer : answers) {
+    if (concerns(answer.question) && is_outdated(answer)) questions.push_back(answer.question);
+  }
+  answer(questions);
+}
+
+bool Reconciler::is_outdated(const LaneTable::Answer& answer) const {
+  const LaneKey& question = answer.question;
+  const auto sources = sources_for(question, rules_[pool_of(question)]);
+  if (!sources.is_known()) return false;
+  if (sources.is_absent()) return !answer.lanes.empty();
+  const auto leads_to = [&](const Address& source, const LaneRef& lane) {
+    const LaneRecord* record =
+        lanes_.find({source, question.destination, question.destination_port});
+    return record != nullptr && record->ref == lane;
+  };
+  return !std::equal(sources->begin(), sources->end(), answer.lanes.begin(), answer.lanes.end(),
+                     leads_to);
 }
 
 kernel::PortRange Reconciler::range_for(const PoolRule& rule) const {
@@ -338,29 +342,34 @@ void Reconciler::fill_new(const std::vector<LaneRecord*>& fresh) {
 
 Reconciler::Turn Reconciler::serve_requests() {
   const nanoseconds before = cpu_time();
+  bool more = false;
+  answer(take_requests(structure_.view(), requests_from_, more));
+  return {(cpu_time() - before) * kRequestShare, more};
+}
+
+void Reconciler::answer(const std::vector<LaneKey>& questions) {
   std::vector<Pending> pending;
   std::vector<LaneRecord*> fresh;
-  bool more = false;
-  for (const LaneKey& question : take_requests(structure_.view(), requests_from_, more)) {
+  for (const LaneKey& question : questions) {
     pending.push_back(plan(question));
     fresh.insert(fresh.end(), pending.back().fresh.begin(), pending.back().fresh.end());
   }
   if (!fresh.empty()) fill_new(fresh);
   for (const Pending& answer : pending) {
     const LaneKey& question = answer.question;
-    const Endpoint destination{question.destination, question.destination_port};
     // Without a lane because all places are taken, or because the route is not known: the client
     // asks again.
-    if (answer.lanes.empty() && !answer.refused) continue;
-    if (!lanes_.publish(question, {answer.lanes.begin(), answer.lanes.end()}, answer.flags)) {
-      warn_rarely(destination);
+    if (answer.lanes.empty() && !answer.refused) {
+      lanes_.withdraw(question);
+    } else if (!lanes_.publish(question, {answer.lanes.begin(), answer.lanes.end()},
+                               answer.flags)) {
+      warn_rarely({question.destination, question.destination_port});
     }
     for (const LaneRecord* record : answer.fresh) {
       spdlog::info("lane {}: ports {}-{}", text_of(record->key), record->range.low,
                    record->range.high);
     }
   }
-  return {(cpu_time() - before) * kRequestShare, more};
 }
 
 // A destination that finds no place is asked for at every connect.

@@ -77,10 +77,14 @@ class Reconciler {
   kernel::PortRange range_for(const PoolRule& rule) const;
   // The pools that have lost all their ports or got some back since the last call; says so.
   std::vector<std::uint32_t> note_pools_without_ports();
-  // Corrects what the directory says: refused where no lane can serve, withdrawn (asked again)
-  // where other lanes should. All answers of these pools at once.
+  // Answers in place: lanes that are missing are made and filled first, and a client that looks
+  // meanwhile finds the old answer.
+  void answer(const std::vector<LaneKey>& questions);
+  // Answers those questions again whose answer is no longer the right one: all of these pools.
   void review_answers(const std::vector<std::uint32_t>& pools);
-  void review(const LaneTable::Answer& answer);
+  void review(const std::vector<LaneTable::Answer>& answers,
+              const std::function<bool(const LaneKey&)>& concerns);
+  bool is_outdated(const LaneTable::Answer& answer) const;
   bool dump_for(const std::vector<LaneRecord*>& records);
   void fill_new(const std::vector<LaneRecord*>& fresh);
   // True when the lane has ports to spare. `truth`: what a complete dump said of the lane, or null
