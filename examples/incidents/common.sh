@@ -28,6 +28,9 @@ begin_trial() {
   SCENE_WORK=$results/$1
   mkdir "$SCENE_WORK"
   enter
+  # Many trials at once make the machine slow enough for segments to be sent twice; the reset that
+  # answers the second one would end a TIME-WAIT (RFC 1337) that the trial is about.
+  echo 1 >/proc/sys/net/ipv4/tcp_rfc1337
 }
 
 # start_trial ARGUMENT...: trial.sh beside the script, in a network namespace of its own
