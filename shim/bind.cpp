@@ -32,23 +32,14 @@ bool has_mark(int fd) {
          range == kDeferredMark;
 }
 
-// The socket's own address; false when it cannot be read.
-bool own_address(int fd, sockaddr_storage& address, socklen_t& length, Endpoint& local) {
-  length = sizeof address;
-  return real().getsockname(fd, reinterpret_cast<sockaddr*>(&address), &length) == 0 &&
-         endpoint_from_sockaddr(reinterpret_cast<sockaddr*>(&address), length, local);
-}
-
 // Binds once more, now with a port. Failing (no port free), the socket stays as it was.
 bool make_real(int fd) {
-  sockaddr_storage address{};
-  socklen_t length = 0;
-  Endpoint local;
-  if (!own_address(fd, address, length, local) || local.port != 0) return false;
+  OwnAddress own;
+  if (!own_address(fd, own) || own.endpoint.port != 0) return false;
   const bool marked = has_mark(fd);
   if (!set_no_port(fd, 0)) return false;
   if (marked) set_mark(fd, 0);
-  if (real().bind(fd, reinterpret_cast<sockaddr*>(&address), length) != 0) {
+  if (real().bind(fd, reinterpret_cast<sockaddr*>(&own.raw), own.length) != 0) {
     set_no_port(fd, 1);
     if (marked) set_mark(fd, kDeferredMark);
     return false;

@@ -60,10 +60,9 @@ int disconnect_call(int fd, const sockaddr* address, socklen_t length, SocketSta
   const int result = real().connect(fd, address, length);
   if (result == 0 && state.kind == SocketKind::tcp) {
     const ErrnoKeeper keep;
-    sockaddr_storage own{};
-    socklen_t own_length = sizeof own;
-    real().getsockname(fd, reinterpret_cast<sockaddr*>(&own), &own_length);
-    end_attempt(fd, own.ss_family, state);
+    OwnAddress own;
+    own_address(fd, own);
+    end_attempt(fd, own.raw.ss_family, state);
   }
   return result;
 }

@@ -43,13 +43,6 @@ void mark_used(const SegmentView& view, LaneHints& lane) {
   }
 }
 
-bool own_address(int fd, Endpoint& local) {
-  sockaddr_storage own{};
-  socklen_t length = sizeof own;
-  return real().getsockname(fd, reinterpret_cast<sockaddr*>(&own), &length) == 0 &&
-         endpoint_from_sockaddr(reinterpret_cast<sockaddr*>(&own), length, local);
-}
-
 class PoolCall {
  public:
   PoolCall(const Call& call, SocketState& state, const SegmentView& view, const LaneKey& question,
@@ -237,9 +230,9 @@ class PoolCall {
   bool left_from_lane() const {
     const ErrnoKeeper keep;
     LaneIdentity lane;
-    Endpoint local;
-    return read_lane(view_, state_.lane_ref(), lane) && own_address(call_.fd, local) &&
-           local.address == lane.key.source;
+    OwnAddress own;
+    return read_lane(view_, state_.lane_ref(), lane) && own_address(call_.fd, own) &&
+           own.endpoint.address == lane.key.source;
   }
 
   // Nothing is free, by the kernel's own table, in every lane; and it is not this call's turn to
@@ -303,9 +296,9 @@ class PoolCall {
 bool lane_key(const Call& call, const SocketState& state, LaneKey& key) {
   key = {{}, call.destination.address, call.destination.port};
   if (state.has_source) {
-    Endpoint local;
-    if (!own_address(call.fd, local)) return false;
-    key.source = local.address;
+    OwnAddress own;
+    if (!own_address(call.fd, own)) return false;
+    key.source = own.endpoint.address;
   }
   // To an unspecified address means to this host (tcp_v4_connect, tcp_v6_connect); from a bound
   // socket it means to that socket's own address, which nobody does.

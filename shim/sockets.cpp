@@ -8,7 +8,6 @@
 #include <bit>
 #include <cstddef>
 
-#include "portpool/endpoint.h"
 #include "portpool/lane.h"
 #include "portpool/linux.h"
 #include "shim/real.h"
@@ -95,13 +94,9 @@ SocketState examine_socket(int fd, std::uint64_t netns_cookie) {
   }
   state.kind = SocketKind::other;
   if (type != SOCK_STREAM || (protocol != IPPROTO_TCP && protocol != IPPROTO_MPTCP)) return state;
-  sockaddr_storage bound{};
-  socklen_t length = sizeof bound;
-  Endpoint local;
-  if (real().getsockname(fd, reinterpret_cast<sockaddr*>(&bound), &length) != 0 ||
-      !endpoint_from_sockaddr(reinterpret_cast<sockaddr*>(&bound), length, local)) {
-    return state;
-  }
+  OwnAddress own;
+  if (!own_address(fd, own)) return state;
+  Endpoint local = own.endpoint;
   state.kind = SocketKind::tcp;
   std::uint64_t cookie = 0;
   state.foreign = netns_cookie != 0 && get_option(fd, SOL_SOCKET, SO_NETNS_COOKIE, cookie) &&
@@ -127,6 +122,12 @@ SocketState examine_socket(int fd, std::uint64_t netns_cookie) {
   state.nonblocking = flags >= 0 && (flags & O_NONBLOCK) != 0;
   state.own_route = has_own_route(fd);
   return state;
+}
+
+bool own_address(int fd, OwnAddress& out) {
+  auto* raw = reinterpret_cast<sockaddr*>(&out.raw);
+  return real().getsockname(fd, raw, &out.length) == 0 &&
+         endpoint_from_sockaddr(raw, out.length, out.endpoint);
 }
 
 bool has_own_route(int fd) {

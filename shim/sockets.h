@@ -7,6 +7,7 @@
 
 #include <cstdint>
 
+#include "portpool/endpoint.h"
 #include "portpool/structure.h"
 
 namespace portpool::shim {
@@ -63,6 +64,15 @@ extern bool one_port_ranges_are_own;
 // stays `unknown` when it is no socket. netns_cookie is the segment's; 0: not compared. Takes away
 // a pin of ours that an earlier attempt, through another descriptor of the socket, has left.
 SocketState examine_socket(int fd, std::uint64_t netns_cookie);
+
+// What getsockname() says.
+struct OwnAddress {
+  sockaddr_storage raw{};
+  socklen_t length = sizeof raw;
+  Endpoint endpoint;  // the same, decoded
+};
+// False when it cannot be read, or is neither AF_INET nor AF_INET6.
+bool own_address(int fd, OwnAddress& out);
 
 // The socket has mark or device, whoever gave it them: two system calls.
 bool has_own_route(int fd);

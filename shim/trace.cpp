@@ -10,7 +10,6 @@
 #include "portpool/lane.h"
 #include "shim/attach.h"
 #include "shim/process.h"
-#include "shim/real.h"
 
 namespace portpool::shim {
 namespace {
@@ -51,12 +50,9 @@ void identify(TraceRecord& record) {
 // The address and port that the call used. After a failed attempt the socket has none any more:
 // those of the lane.
 Endpoint source_of(const SegmentView& view, const Call& call, const SocketState& state) {
-  Endpoint source;
-  sockaddr_storage own{};
-  socklen_t length = sizeof own;
-  if (real().getsockname(call.fd, reinterpret_cast<sockaddr*>(&own), &length) == 0) {
-    endpoint_from_sockaddr(reinterpret_cast<sockaddr*>(&own), length, source);
-  }
+  OwnAddress own;
+  own_address(call.fd, own);
+  const Endpoint& source = own.endpoint;
   LaneIdentity lane;
   if (!state.pinned || !read_lane(view, state.lane_ref(), lane)) return source;
   return {is_unspecified(source.address) ? lane.key.source : source.address, state.port};
