@@ -10,6 +10,7 @@
 #include "shim/real.h"
 #include "shim/record.h"
 #include "shim/strategy.h"
+#include "shim/tuple.h"
 
 namespace portpool::shim {
 namespace {
@@ -20,6 +21,10 @@ namespace {
 constexpr int kMaxAttempts = 16;
 // By bind(): ports tried for one that nobody else has, before one is shared.
 constexpr int kLoneBinds = 4;
+// The same once the kernel's own choice has failed and any port is better than the error, and how
+// many of those that the lane withholds are asked for then: up to 1 ms.
+constexpr int kLastAttempts = 64;
+constexpr std::uint32_t kWithheld = 64;
 // How long a call waits for a lane where only that can save it.
 constexpr int kLaneTurns = 20;
 constexpr long kLaneTurnNs = 1'000'000;
@@ -28,6 +33,40 @@ constexpr std::uint64_t kProbePauseNs = 10'000'000;
 // What fails later than this after the call began has been on the wire: the next source would cost
 // as much again.
 constexpr std::uint64_t kAtOnceNs = 50'000'000;
+
+// What became of a call that the pool does not finish: with each port and lane that is tried it
+// only ever moves down this list.
+enum class Fate { no_lane, source_failed, lane_full, rejected, pin_failed };
+
+FallbackReason reason_of(Fate fate) {
+  switch (fate) {
+    case Fate::no_lane:
+      return FallbackReason::k_no_lane;
+    case Fate::source_failed:
+      return FallbackReason::k_source_failed;
+    case Fate::lane_full:
+      return FallbackReason::k_lane_full;
+    case Fate::rejected:
+      return FallbackReason::k_rejected;
+    case Fate::pin_failed:
+      return FallbackReason::k_pin_failed;
+  }
+  return FallbackReason::k_no_lane;
+}
+
+// What is known of a port that was claimed.
+enum class Standing {
+  free,     // by the lane
+  waiting,  // in TIME_WAIT, by the lane
+  unused,   // toward the destination, by the kernel
+};
+
+struct ClaimedPort {
+  LaneRef lane;
+  Address source;  // the lane's
+  Port port;
+  Standing standing = Standing::free;
+};
 
 enum class Outcome {
   finished,
@@ -62,13 +101,13 @@ class PoolCall {
     const std::uint32_t first = (choice_.flags & EntryFlags::balance) != 0
                                     ? static_cast<std::uint32_t>(random_ >> 40) % choice_.count
                                     : 0;
-    for (std::uint32_t i = 0; i < choice_.count && attempts_ < kMaxAttempts; ++i) {
+    for (std::uint32_t i = 0; i < choice_.count && attempts_ < most_attempts(); ++i) {
       const Outcome outcome = try_lane(choice_.lanes[(first + i) % choice_.count], result);
       if (outcome == Outcome::finished) return true;
       if (outcome == Outcome::no_lane) break;
     }
-    miss.why = why();
-    if (miss.why == FallbackReason::k_lane_full && fails_fast(miss)) {
+    miss.why = reason_of(fate_);
+    if (fate_ == Fate::lane_full && fails_fast(miss)) {
       result = -1;
       count(&view_, Counter::k_failed_fast);
       Call failed = call_;
@@ -87,11 +126,10 @@ class PoolCall {
     return (choice_.flags & EntryFlags::bind_source) != 0 && !state_.has_source;
   }
 
-  FallbackReason why() const {
-    if (unsupported_) return FallbackReason::k_pin_failed;
-    if (attempts_ > 0) return FallbackReason::k_rejected;
-    if (found_empty_) return FallbackReason::k_lane_full;
-    return source_failed_ ? FallbackReason::k_source_failed : FallbackReason::k_no_lane;
+  int most_attempts() const { return sharing_ == Sharing::allowed ? kLastAttempts : kMaxAttempts; }
+
+  void reach(Fate fate) {
+    if (fate_ < fate) fate_ = fate;
   }
 
   Outcome try_lane(LaneRef ref, int& result) {
@@ -108,22 +146,24 @@ class PoolCall {
     may_share_ = sharing_ == Sharing::allowed || crowded;
     LaneHints& hints = view_.lane_hints(ref.index);
     mark_used(view_, hints);
-    while (attempts_ < kMaxAttempts) {
-      Port port;
-      const Claim claimed = claim_port(view_, ref, random_, port);
+    while (attempts_ < most_attempts()) {
+      ClaimedPort port{ref, lane.key.source, {}};
+      const Claim claimed = claim_from(port);
       if (claimed == Claim::gone) return Outcome::next_lane;
       const bool running_low = claimed == Claim::empty || free_is_empty(hints) ||
                                info.low.load(std::memory_order_relaxed) != 0;
       if (running_low) ask_attention(view_, ref);
       if (claimed == Claim::empty) {
         hints.exhausted.fetch_add(1, std::memory_order_relaxed);
-        found_empty_ = true;
-        return Outcome::next_lane;
+        reach(Fate::lane_full);
+        return sharing_ == Sharing::allowed ? share_withheld(ref, lane, result)
+                                            : Outcome::next_lane;
       }
       if (claimed == Claim::port) {
-        const Outcome outcome = try_port(ref, port, result);
+        const Outcome outcome = try_port(port, result);
         if (outcome != Outcome::next_port) return outcome;
       }
+      reach(Fate::rejected);
       // Twice in one call is no accident: others use ports that the lane holds to be free.
       if (++attempts_ >= (strategy_ == Strategy::bind ? kLoneBinds : 0) + 2) {
         ask_attention(view_, ref);
@@ -133,13 +173,87 @@ class PoolCall {
     return Outcome::next_lane;
   }
 
-  PinResult pin(Port port, bool shared) {
+  // By bind() a TIME_WAIT is taken over whatever tcp_tw_reuse says and however young it is, and
+  // when the kernel refuses it after all (without timestamps) the socket stays bound. So only where
+  // the program is about to be told that there is no port.
+  Claim claim_from(ClaimedPort& port) {
+    if (strategy_ != Strategy::bind) {
+      return claim_port(view_, port.lane, Offer::any, random_, port.port);
+    }
+    const Claim claimed = claim_port(view_, port.lane, Offer::free, random_, port.port);
+    if (claimed != Claim::empty || sharing_ != Sharing::allowed) return claimed;
+    port.standing = Standing::waiting;
+    return claim_port(view_, port.lane, Offer::reusable, random_, port.port);
+  }
+
+  // By a route of its own the socket may have another source than its lane.
+  bool source_is_known() const { return !state_.own_route || state_.has_source; }
+
+  TupleUse use_of(const ClaimedPort& port, const TupleQuestions& questions) const {
+    return questions.ask({port.source, port.port.number()},
+                         {question_.destination, question_.destination_port});
+  }
+
+  // Before a bind() that meets no conflict: the connect() would, on a socket that stays bound.
+  // False also when nothing is known: then the lane is believed.
+  bool is_taken(const ClaimedPort& port) const {
+    if (port.standing == Standing::unused || !source_is_known()) return false;
+    const TupleUse use = use_of(port, TupleQuestions());
+    return use == TupleUse::used ||
+           (use == TupleUse::reusable && port.standing != Standing::waiting);
+  }
+
+  // A lane that has nothing to offer may be behind: a port that was rejected or given back a moment
+  // ago stays out until poold has looked. The kernel's own choice would know better, but passes
+  // over it for being bound.
+  Outcome share_withheld(LaneRef ref, const LaneIdentity& lane, int& result) {
+    if (!source_is_known()) return Outcome::next_lane;
+    std::uint32_t left = kWithheld;
+    for (const PortMapId id : {PortMapId::rejected, PortMapId::quarantine}) {
+      const PortMap map = port_map(view_.lane_hints(ref.index), id);
+      for (std::uint32_t step = 0;;) {
+        ClaimedPort port{ref, lane.key.source, {}, Standing::unused};
+        if (!take_unused(map, lane.ports, step, left, port)) break;
+        const Outcome outcome = try_port(port, result);
+        if (outcome != Outcome::next_port) return outcome;
+      }
+    }
+    return Outcome::next_lane;
+  }
+
+  // The next port of `map` that nobody uses toward the destination; at most `left` are asked for.
+  // Steps through the range, so that none is asked for twice.
+  bool take_unused(PortMap map, const PortRange& range, std::uint32_t& step, std::uint32_t& left,
+                   ClaimedPort& port) const {
+    if (range.empty() || map.top.load(std::memory_order_relaxed) == 0) return false;
+    const TupleQuestions questions;
+    const std::uint32_t size = range.high - range.low + 1U;
+    const auto start = static_cast<std::uint32_t>(random_ >> 32) % size;
+    while (step < size && left > 0) {
+      const auto number = static_cast<std::uint16_t>(range.low + (start + step++) % size);
+      if (!remove_port(map, number)) continue;
+      --left;
+      // The place may be another lane's by now.
+      if (in_service(view_, port.lane) &&
+          check_port(view_.lane_info(port.lane.index), number, port.port) &&
+          use_of(port, questions) == TupleUse::none) {
+        return true;
+      }
+      put_port(map, number);
+    }
+    return false;
+  }
+
+  PinResult pin(const ClaimedPort& claimed, bool shared) {
+    const Port port = claimed.port;
     if (strategy_ == Strategy::bind) {
+      if (shared && is_taken(claimed)) return PinResult::taken;
       const PinTarget target{call_.fd, call_.family(), port, source_, shared, reuse_is_set_};
-      bound_ = true;
+      touched_ = true;
       reuse_is_set_ = shared;
       return pinning_.pin(target);
     }
+    touched_ = true;
     if (names_sources() && !bind_to_source()) return PinResult::no_source;
     return pinning_.pin({call_.fd, call_.family(), port, {}});
   }
@@ -154,20 +268,19 @@ class PoolCall {
   }
 
   // One claimed port. On `finished` the call's result is in `result` and errno.
-  Outcome try_port(LaneRef ref, Port port, int& result) {
-    const bool shared = may_share_ && attempts_ >= kLoneBinds;
+  Outcome try_port(const ClaimedPort& port, int& result) {
+    const bool shared = port.standing != Standing::free || (may_share_ && attempts_ >= kLoneBinds);
     const PinResult pinned = pin(port, shared);
     if (pinned != PinResult::done) {
       // A port that only cannot be had alone is as free as before.
       const bool rejected = pinned == PinResult::taken && shared;
-      give_back(view_, ref, port.number(), rejected ? Release::rejected : Release::free);
+      give_back(view_, port.lane, port.port.number(), rejected ? Release::rejected : Release::free);
       if (pinned == PinResult::taken) return Outcome::next_port;
       if (pinned == PinResult::no_source) return without_source();
-      unsupported_ = true;
+      reach(Fate::pin_failed);
       return Outcome::no_lane;
     }
-    range_set_ = true;
-    hold(ref, port);
+    hold(port.lane, port.port);
     // Before the call: a thread cancelled in it leaves the port to close().
     set_socket_state(call_.fd, state_);
     result = real().connect(call_.fd, call_.address, call_.length);
@@ -198,7 +311,7 @@ class PoolCall {
   }
 
   Outcome without_source() {
-    source_failed_ = true;
+    reach(Fate::source_failed);
     return now_ns() - call_.start_ns > kAtOnceNs ? Outcome::no_lane : Outcome::next_lane;
   }
 
@@ -262,8 +375,8 @@ class PoolCall {
 
   // Leaves port and address to the kernel again.
   void undo() {
-    if (range_set_) pinning_.unpin(call_.fd);
-    if (bound_) {
+    if (touched_ && strategy_ == Strategy::port_range) pinning_.unpin(call_.fd);
+    if (touched_ && strategy_ == Strategy::bind) {
       restore_after_bind(call_.fd, call_.family(), state_.own_reuse,
                          state_.has_source ? &question_.source : nullptr);
     }
@@ -285,11 +398,8 @@ class PoolCall {
   int attempts_ = 0;
   bool may_share_ = false;
   bool reuse_is_set_;
-  bool bound_ = false;  // bind() was tried, with a port
-  bool range_set_ = false;
-  bool found_empty_ = false;
-  bool source_failed_ = false;
-  bool unsupported_ = false;
+  bool touched_ = false;  // the socket, by an attempt to pin it
+  Fate fate_ = Fate::no_lane;
 };
 
 // The question to the directory: which lanes may this call use?

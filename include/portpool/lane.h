@@ -65,6 +65,15 @@ inline bool leads_to_itself(const LaneInfo& info, int number) {
   return key.source == key.destination;
 }
 
+// Checks a number from the hints against what the lane may give out.
+inline bool check_port(const LaneInfo& info, int number, Port& out) {
+  const auto range = PortRange::unpack(info.ports.load(std::memory_order_relaxed));
+  return !leads_to_itself(info, number) && Port::check(number, range, out);
+}
+
+// Which of a lane's ports are asked for.
+enum class Offer { any, free, reusable };
+
 enum class Claim {
   port,   // `out` is the caller's
   empty,  // nothing to claim
@@ -75,18 +84,18 @@ enum class Claim {
 // Claims a port of the lane. The look at its generation comes after the claim: a port that was put
 // there for another lane has been put there after poold stored another generation, and the claim
 // (sequentially consistent) makes that visible.
-inline Claim claim_port(const SegmentView& view, LaneRef ref, std::uint64_t random, Port& out) {
+inline Claim claim_port(const SegmentView& view, LaneRef ref, Offer offer, std::uint64_t random,
+                        Port& out) {
   LaneHints& hints = view.lane_hints(ref.index);
-  const int number = claim(hints, random);
+  const int number = offer == Offer::free       ? claim_free(hints, random)
+                     : offer == Offer::reusable ? claim_reusable(hints, random)
+                                                : claim(hints, random);
   if (!in_service(view, ref)) {
     if (number >= 0) release(hints, static_cast<std::uint16_t>(number));
     return Claim::gone;
   }
   if (number < 0) return Claim::empty;
-  const LaneInfo& info = view.lane_info(ref.index);
-  const auto range = PortRange::unpack(info.ports.load(std::memory_order_relaxed));
-  if (leads_to_itself(info, number) || !Port::check(number, range, out)) return Claim::wrong;
-  return Claim::port;
+  return check_port(view.lane_info(ref.index), number, out) ? Claim::port : Claim::wrong;
 }
 
 }  // namespace portpool

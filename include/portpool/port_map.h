@@ -38,8 +38,8 @@ inline PortMap free_map(LaneHints& lane, std::uint32_t position) {
   return port_map(lane, static_cast<PortMapId>(position % kFreeMaps));
 }
 
-// Ports that are claimed only when none is free. With the port-range strategy: those in TIME_WAIT
-// that the kernel lets a pin take over, oldest first.
+// Ports that are claimed only when none is free: those in TIME_WAIT that connect() may take over,
+// oldest first.
 inline PortMap reuse_map(LaneHints& lane, std::uint32_t age) {
   return port_map(lane, static_cast<PortMapId>(kFreeMaps + age % kReuseMaps));
 }
@@ -177,9 +177,9 @@ struct FreeRing {
   constexpr FreeRing add_youngest() const { return {oldest, (youngest + 1) % kFreeMaps}; }
 };
 
-// Claims a port: the longest free first, then TIME_WAIT that may be taken over, oldest first.
-// -1: nothing to claim. `random` is used as it is and must not be foreseeable from outside.
-inline int claim(LaneHints& lane, std::uint64_t random) {
+// Claims a free port, the longest free first. -1: nothing to claim. `random` is used as it is and
+// must not be foreseeable from outside.
+inline int claim_free(LaneHints& lane, std::uint64_t random) {
   for (std::uint32_t turn = 0; turn <= kFreeMaps; ++turn) {
     std::uint32_t word = lane.ring.load(std::memory_order_relaxed);
     const FreeRing ring = FreeRing::unpack(word);
@@ -205,12 +205,23 @@ inline int claim(LaneHints& lane, std::uint64_t random) {
     }
     lane.ring.compare_exchange_strong(word, next.pack(), std::memory_order_relaxed);
   }
+  return -1;
+}
+
+// The same for TIME_WAIT that may be taken over, oldest first.
+inline int claim_reusable(LaneHints& lane, std::uint64_t random) {
   for (std::uint32_t age = 0; age < kReuseMaps; ++age) {
     const PortMap map = reuse_map(lane, age);
     if (map.top.load(std::memory_order_relaxed) == 0) continue;
     if (const int port = take_port(map, random); port >= 0) return port;
   }
   return -1;
+}
+
+// What may be claimed: free ports, and only when there is none of them TIME_WAIT.
+inline int claim(LaneHints& lane, std::uint64_t random) {
+  const int port = claim_free(lane, random);
+  return port >= 0 ? port : claim_reusable(lane, random);
 }
 
 // Nothing of the first choice is left.

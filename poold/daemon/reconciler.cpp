@@ -142,8 +142,6 @@ void Reconciler::read_settings() {
   const auto reuse = kernel::time_wait_reuse();
   // Absent: nothing says that the kernel allows it.
   if (reuse.is_known()) reuse_ = reuse.value().value_or(kernel::TimeWaitReuse{});
-  // A bind() to an address in TIME_WAIT skips the kernel's own check: never take one over then.
-  if (strategy_ == Strategy::bind) reuse_.mode = 0;
   const auto range = kernel::local_port_range();
   const auto moved = follow_sources(rules_);
   complain_once(!range.is_known() ? range.why() : !reuse.is_known() ? reuse.why() : moved.why());

@@ -1,4 +1,7 @@
 // One port, one destination: what tcp_tw_reuse allows natively is what happens under the shim.
+#include <string>
+#include <tuple>
+
 #include "system/lanes/lane_net.h"
 
 namespace portpool::test {
@@ -10,10 +13,13 @@ using std::chrono::seconds;
 // (60 s).
 constexpr seconds kAfterReuseAge{3};
 
-class OnePort : public LaneNet, public testing::WithParamInterface<int> {
+class OnePort : public LaneNet, public testing::WithParamInterface<std::tuple<std::string, int>> {
  protected:
-  void start_with_one_port(int reuse) {
-    net.set_sysctl("net.ipv4.tcp_tw_reuse", std::to_string(reuse));
+  std::string strategy() const override { return std::get<0>(GetParam()); }
+  static int reuse() { return std::get<1>(GetParam()); }
+
+  void start_with_one_port() {
+    net.set_sysctl("net.ipv4.tcp_tw_reuse", std::to_string(reuse()));
     start(1);
   }
 
@@ -37,27 +43,27 @@ class OnePort : public LaneNet, public testing::WithParamInterface<int> {
 };
 
 TEST_P(OnePort, ConnectCloseConnectNatively) {
-  start_with_one_port(GetParam());
+  start_with_one_port();
   Client client(native());
-  EXPECT_EQ(comes_back(client, kEcho), GetParam() != 0);
+  EXPECT_EQ(comes_back(client, kEcho), reuse() != 0);
 }
 
 TEST_P(OnePort, ConnectCloseConnectUnderTheShim) {
-  start_with_one_port(GetParam());
+  start_with_one_port();
   make_lane(kEcho);
   ASSERT_TRUE(lane_comes_true(kEcho));
   Client client(poold->shim());
   const nlohmann::json before = poold->status();
-  EXPECT_EQ(comes_back(client, kEcho), GetParam() != 0);
+  EXPECT_EQ(comes_back(client, kEcho), reuse() != 0);
   EXPECT_GT(pool_connects(poold->status()), pool_connects(before));
   EXPECT_TRUE(lane_comes_true(kEcho)) << lane(kEcho);
-  EXPECT_EQ(number(lane(kEcho), "free"), GetParam() != 0 ? 1 : 0);
+  EXPECT_EQ(number(lane(kEcho), "free"), reuse() != 0 ? 1 : 0);
 }
 
 // 2 allows it on loopback only; the tests' own address lies on lo but is not 127.0.0.0/8.
 TEST_P(OnePort, AddressOutsideLoopback) {
   net.add_address("10.9.8.7/32");
-  start_with_one_port(GetParam());
+  start_with_one_port();
   Client natively(native());
   const bool expected = comes_back(natively, "10.9.8.7:9001");
   make_lane("10.9.8.7:9002");
@@ -67,10 +73,21 @@ TEST_P(OnePort, AddressOutsideLoopback) {
   EXPECT_TRUE(lane_comes_true("10.9.8.7:9002", "10.9.8.7")) << poold->status();
 }
 
-INSTANTIATE_TEST_SUITE_P(Reuse, OnePort, testing::Values(0, 1, 2));
+std::string one_port_name(const testing::TestParamInfo<std::tuple<std::string, int>>& info) {
+  return std::string(std::get<0>(info.param) == "bind" ? "Bind" : "PortRange") +
+         std::to_string(std::get<1>(info.param));
+}
+
+INSTANTIATE_TEST_SUITE_P(Reuse, OnePort,
+                         testing::Combine(testing::Values(std::string("port-range"),
+                                                          std::string("bind")),
+                                          testing::Values(0, 1, 2)),
+                         one_port_name);
+
+class TimeWait : public EachStrategy {};
 
 // Through the pool, and not only through the kernel's path: the lane offers what may be taken over.
-TEST_F(LaneNet, TimeWaitOfTheWholeLaneIsTakenOverByThePool) {
+TEST_P(TimeWait, OfTheWholeLaneIsTakenOverByThePool) {
   start(8);
   make_lane(kEcho);
   Client client(poold->shim());
@@ -85,20 +102,15 @@ TEST_F(LaneNet, TimeWaitOfTheWholeLaneIsTakenOverByThePool) {
   EXPECT_EQ(number(after, "rejections"), number(before, "rejections"));
 }
 
-class TimeWait : public EachStrategy {};
-
-// The bind strategy would get round the kernel's check, and so never takes one over.
 TEST_P(TimeWait, LaneTellsWaitingFromReusable) {
   start(8);
   make_lane(kEcho);
   Client client(poold->shim());
   for (int i = 0; i < 4; ++i) client.close(client.connect(kEcho).fd);
-  const bool reusable = strategy() == "port-range";
-  EXPECT_TRUE(eventually_lane(kEcho, [&](const auto& now) {
-    return number(now, reusable ? "reusable" : "quarantined") == 4;
-  })) << lane(kEcho);
+  EXPECT_TRUE(eventually_lane(kEcho, [](const auto& now) { return number(now, "reusable") == 4; }))
+      << lane(kEcho);
   EXPECT_TRUE(lane_comes_true(kEcho));
-  EXPECT_EQ(number(lane(kEcho), "free"), reusable ? 8 : 4);
+  EXPECT_EQ(number(lane(kEcho), "free"), 8);
 }
 
 // Half closed, the peer silent: it looks like TIME_WAIT, but no connect may have the port.
