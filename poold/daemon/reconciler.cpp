@@ -5,11 +5,11 @@
 
 #include <algorithm>
 #include <bit>
-#include <ctime>
 #include <iterator>
 #include <set>
 #include <system_error>
 
+#include "base/clock.h"
 #include "base/error.h"
 #include "daemon/sources.h"
 #include "kernel/routes.h"
@@ -53,11 +53,7 @@ constexpr std::size_t kRoutesPerTurn = 32;
 constexpr std::uint64_t kRecordsPerBeat = 16384;
 constexpr std::uint64_t kLanesPerBeat = 64;
 
-nanoseconds cpu_time() {
-  timespec t{};
-  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
-  return std::chrono::seconds(t.tv_sec) + nanoseconds(t.tv_nsec);
-}
+nanoseconds cpu_time() { return nanoseconds(thread_cpu_ns()); }
 
 bool is_possible(const LaneKey& question) {
   return question.destination_port != 0 && !is_unspecified(question.destination) &&

@@ -74,11 +74,11 @@ GUEST(on_the_duplicate_left) {
 }
 
 // The child shares the parent's memory, and with it what the shim knows of descriptors.
-GUEST(after_a_vfork) {
-  const SocketAddress destination(arguments.at(0));
+// A child closes its copy of the descriptor.
+void after_a_child(const SocketAddress& destination, bool by_vfork) {
   for (int i = 0; i < kRounds; ++i) {
     const int fd = refused_socket();
-    const pid_t child = vfork();
+    const pid_t child = by_vfork ? vfork() : fork();
     CHECK_THAT(child >= 0);
     if (child == 0) {
       close(fd);
@@ -91,22 +91,9 @@ GUEST(after_a_vfork) {
   }
 }
 
-GUEST(after_a_fork) {
-  const SocketAddress destination(arguments.at(0));
-  for (int i = 0; i < kRounds; ++i) {
-    const int fd = refused_socket();
-    const pid_t child = fork();
-    CHECK_THAT(child >= 0);
-    if (child == 0) {
-      close(fd);
-      _exit(0);
-    }
-    int status = -1;
-    CHECK_THAT(waitpid(child, &status, 0) == child && status == 0);
-    connect_again(fd, destination);
-    close_with_reset(fd);
-  }
-}
+GUEST(after_a_vfork) { after_a_child(SocketAddress(arguments.at(0)), true); }
+
+GUEST(after_a_fork) { after_a_child(SocketAddress(arguments.at(0)), false); }
 
 GUEST(go_on) {
   connect_again(std::stoi(arguments.at(1)), SocketAddress(arguments.at(0)));
