@@ -18,7 +18,7 @@
 
 #include "fault/hostile/attached_segment.h"
 #include "fault/hostile/scene.h"
-#include "fault/hostile/witness_server.h"
+#include "support/echo_server.h"
 #include "support/far_side.h"
 #include "support/poold_fixture.h"
 #include "support/private_net.h"
@@ -212,7 +212,7 @@ class Hostile : public testing::Test {
   static constexpr double kMostCores = 0.5;
 
   PrivateNet net;
-  WitnessServer server{{9001, 9002, 9003, 9004}};
+  EchoServer server{{9001, 9002, 9003, 9004}, Answer::testify};
   std::unique_ptr<Poold> poold;
   std::unique_ptr<AttachedSegment> segment;
   std::vector<std::unique_ptr<Process>> honest;

@@ -13,6 +13,7 @@
 #include <system_error>
 
 #include "base/descriptor.h"
+#include "support/sockets.h"
 
 namespace portpool::test {
 namespace {
@@ -44,11 +45,20 @@ void watch(int poller, int fd) {
   epoll_ctl(poller, EPOLL_CTL_ADD, fd, &event);
 }
 
+bool testify(int fd) {
+  const SocketAddress client = peer_address(fd);
+  const SocketAddress server = local_address(fd);
+  Testimony testimony;
+  return endpoint_from_sockaddr(client.raw(), client.length, testimony.client) &&
+         endpoint_from_sockaddr(server.raw(), server.length, testimony.server) &&
+         send(fd, &testimony, sizeof testimony, MSG_NOSIGNAL) == sizeof testimony;
+}
+
 void accept_all(int poller, int listener, Answer answer) {
   for (;;) {
     const int fd = accept4(listener, nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK);
     if (fd < 0) return;
-    if (answer == Answer::close_first) {
+    if (answer == Answer::close_first || (answer == Answer::testify && !testify(fd))) {
       close(fd);
     } else {
       watch(poller, fd);

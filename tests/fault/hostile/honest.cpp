@@ -19,8 +19,8 @@
 
 #include "base/address_text.h"
 #include "fault/hostile/scene.h"
-#include "fault/hostile/witness_server.h"
 #include "portpool/lane.h"
+#include "support/echo_server.h"
 #include "support/guest.h"
 #include "support/sockets.h"
 
