@@ -94,7 +94,9 @@ Daemon::Daemon(EventLoop& loop, const Config& config)
       arms_(loop, segment_, strategy_),
       comparisons_(loop, arms_),
       clients_(loop, segment_.header().clients),
-      doorbell_(segment_.view().hints().doorbell) {
+      doorbell_(segment_.view().hints().doorbell),
+      requests_(loop, [this] { return reconciler_.serve_requests(); }),
+      attention_(loop, [this] { return attend(); }) {
   apply(segment_, config, arms_);
   const int heartbeat = loop_.add_timer([this] { segment_.beat(); });
   loop_.repeat_timer(heartbeat, std::chrono::milliseconds(kHeartbeatMs));
@@ -106,15 +108,13 @@ Daemon::Daemon(EventLoop& loop, const Config& config)
   const int settings = loop_.add_timer([this] {
     reconciler_.read_settings();
     // A client that died between its request and the bell must not silence the others.
-    answer_requests();
+    requests_.ask();
   });
   loop_.repeat_timer(settings, Reconciler::kSettingsPause);
-  requests_timer_ = loop_.add_timer([this] { answer_requests(); });
-  attention_timer_ = loop_.add_timer([this] { attend(); });
   loop_.watch(doorbell_.fd(), [this] {
     doorbell_.acknowledge();
-    answer_requests();
-    attend();
+    requests_.ask();
+    attention_.ask();
   });
   advise_reserving(config, strategy_);
   loop_.watch(server_.fd(), [this] { accept_clients(); });
@@ -127,21 +127,10 @@ Daemon::~Daemon() {
   loop_.unwatch(doorbell_.fd());
 }
 
-void Daemon::answer_requests() {
-  const auto now = std::chrono::steady_clock::now();
-  if (now < requests_due_) return loop_.set_timer(requests_timer_, requests_due_ - now);
-  const Reconciler::Turn turn = reconciler_.serve_requests();
-  requests_due_ = std::chrono::steady_clock::now() + turn.pause;
-  if (turn.more) loop_.set_timer(requests_timer_, turn.pause);
-}
-
-void Daemon::attend() {
-  const auto now = std::chrono::steady_clock::now();
-  if (now < attention_due_) return loop_.set_timer(attention_timer_, attention_due_ - now);
-  const Reconciler::Turn turn = reconciler_.serve_attention();
-  attention_due_ = std::chrono::steady_clock::now() + turn.pause;
-  if (turn.more) loop_.set_timer(attention_timer_, turn.pause);
+Turn Daemon::attend() {
+  const Turn turn = reconciler_.serve_attention();
   loop_.set_timer(reconcile_timer_, reconciler_.until_pass());
+  return turn;
 }
 
 std::unique_ptr<HttpServer> Daemon::serve_metrics(const std::optional<Endpoint>& place) {

@@ -15,6 +15,7 @@
 #include "daemon/handover_server.h"
 #include "daemon/http_server.h"
 #include "daemon/reconciler.h"
+#include "daemon/turns.h"
 #include "lanes/segment.h"
 
 namespace portpool {
@@ -38,8 +39,7 @@ class Daemon {
 
  private:
   void accept_clients();
-  void answer_requests();
-  void attend();
+  Turn attend();
   std::unique_ptr<HttpServer> serve_metrics(const std::optional<Endpoint>& place);
   void move_metrics(const std::optional<Endpoint>& place);
 
@@ -55,10 +55,8 @@ class Daemon {
   Clients clients_;
   Doorbell doorbell_;
   int reconcile_timer_ = -1;
-  int requests_timer_ = -1;
-  std::chrono::steady_clock::time_point requests_due_;
-  int attention_timer_ = -1;
-  std::chrono::steady_clock::time_point attention_due_;
+  Turns requests_;
+  Turns attention_;
   std::atomic<bool> reload_successful_ = true;
   std::unique_ptr<HttpServer> metrics_;  // last: it reads the segment
 };

@@ -334,7 +334,7 @@ void Reconciler::fill_new(const std::vector<LaneRecord*>& fresh) {
   }
 }
 
-Reconciler::Turn Reconciler::serve_requests() {
+Turn Reconciler::serve_requests() {
   const nanoseconds before = cpu_time();
   bool more = false;
   answer(take_requests(structure_.view(), requests_from_, more));
@@ -430,7 +430,7 @@ bool Reconciler::is_out_of_date(const LaneRecord& record) const {
          kManyRejections;
 }
 
-Reconciler::Turn Reconciler::serve_attention() {
+Turn Reconciler::serve_attention() {
   const nanoseconds before = cpu_time();
   const auto& records = lanes_.records();
   std::size_t lookups = 0;

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "daemon/turns.h"
 #include "kernel/answer.h"
 #include "kernel/sock_diag.h"
 #include "kernel/sysctl.h"
@@ -29,13 +30,6 @@ class Reconciler {
 
   // New rules hold for existing lanes too: clients ask for each of them again.
   void set_rules(std::vector<PoolRule> rules);
-
-  // What clients ask for is done in turns: how often they ask must not decide how much of a core
-  // that takes, nor how long the event loop stays with it.
-  struct Turn {
-    std::chrono::nanoseconds pause;  // before the next one, so that their share stays small
-    bool more = false;               // the next one has something to do already
-  };
 
   // Answers requests that clients have placed: reads the kernel's table for the lanes that are
   // missing, fills them and publishes them. A request that cannot be served now is dropped; the

@@ -63,7 +63,7 @@ TEST_F(Reconciling, NoSlotStaysTakenWhateverStandsInIt) {
 TEST_F(Reconciling, RequestsAreAnsweredInTurns) {
   const std::uint32_t slots = view().request_count();
   for (std::uint32_t i = 0; i < slots; ++i) ask(i, static_cast<std::uint16_t>(9001 + i));
-  const Reconciler::Turn turn = reconciler_->serve_requests();
+  const Turn turn = reconciler_->serve_requests();
   EXPECT_TRUE(turn.more);
   EXPECT_GT(turn.pause.count(), 0);
   EXPECT_TRUE(is_answered(9001));
