@@ -375,8 +375,9 @@ class PoolCall {
 
   // Leaves port and address to the kernel again.
   void undo() {
-    if (touched_ && strategy_ == Strategy::port_range) pinning_.unpin(call_.fd);
-    if (touched_ && strategy_ == Strategy::bind) {
+    if (touched_ && strategy_ == Strategy::port_range) {
+      pinning_.unpin(call_.fd);
+    } else if (touched_) {
       restore_after_bind(call_.fd, call_.family(), state_.own_reuse,
                          state_.has_source ? &question_.source : nullptr);
     }
