@@ -88,9 +88,10 @@ Daemon::Daemon(EventLoop& loop, const Config& config)
       config_(config),
       network_namespace_(kernel::current_network_namespace()),
       segment_(make_segment(config, network_namespace_)),
+      pulse_([this] { segment_.beat(); }),
       server_(config.socket, {config.socket_group, network_namespace_}),
       strategy_(choose_strategy(config)),
-      reconciler_(segment_.writer(), config.pools, strategy_, [this] { segment_.beat(); }),
+      reconciler_(segment_.writer(), config.pools, strategy_, [this] { pulse_.progress(); }),
       arms_(loop, segment_, strategy_),
       comparisons_(loop, arms_),
       clients_(loop, segment_.header().clients),
@@ -98,8 +99,8 @@ Daemon::Daemon(EventLoop& loop, const Config& config)
       requests_(loop, [this] { return reconciler_.serve_requests(); }),
       attention_(loop, [this] { return attend(); }) {
   apply(segment_, config, arms_);
-  const int heartbeat = loop_.add_timer([this] { segment_.beat(); });
-  loop_.repeat_timer(heartbeat, std::chrono::milliseconds(kHeartbeatMs));
+  const int progress = loop_.add_timer([this] { pulse_.progress(); });
+  loop_.repeat_timer(progress, std::chrono::milliseconds(kHeartbeatMs));
   reconcile_timer_ = loop_.add_timer([this] {
     reconciler_.pass();
     loop_.set_timer(reconcile_timer_, reconciler_.until_pass());

@@ -1,5 +1,5 @@
-// The daemon: segment, socket, heartbeat and reconcile on one event loop. Used by `poold serve`
-// and, in the same process as the parent of the command, by `poold run`.
+// The daemon: segment, socket and reconcile on one event loop, whose progress the heartbeat tells.
+// Used by `poold serve` and, in the same process as the parent of the command, by `poold run`.
 #pragma once
 
 #include <atomic>
@@ -14,6 +14,7 @@
 #include "daemon/event_loop.h"
 #include "daemon/handover_server.h"
 #include "daemon/http_server.h"
+#include "daemon/pulse.h"
 #include "daemon/reconciler.h"
 #include "daemon/turns.h"
 #include "lanes/segment.h"
@@ -47,6 +48,7 @@ class Daemon {
   Config config_;
   NetworkNamespace network_namespace_;
   Segment segment_;
+  Pulse pulse_;
   HandoverServer server_;
   Strategy strategy_;
   Reconciler reconciler_;

@@ -50,8 +50,8 @@ constexpr std::size_t kLookupsPerTurn = 2048;
 constexpr int kRequestShare = 4;
 constexpr std::size_t kRequestsPerTurn = 32;
 constexpr std::size_t kRoutesPerTurn = 32;
-constexpr std::uint64_t kRecordsPerBeat = 16384;
-constexpr std::uint64_t kLanesPerBeat = 64;
+constexpr std::uint64_t kRecordsPerReport = 16384;
+constexpr std::uint64_t kLanesPerReport = 64;
 
 nanoseconds cpu_time() { return nanoseconds(thread_cpu_ns()); }
 
@@ -113,11 +113,11 @@ std::string text_of(const LaneKey& key) {
 }  // namespace
 
 Reconciler::Reconciler(const StructureWriter& structure, std::vector<PoolRule> rules,
-                       Strategy strategy, std::function<void()> keep_alive)
+                       Strategy strategy, std::function<void()> progress)
     : structure_(structure),
       rules_(std::move(rules)),
       strategy_(strategy),
-      keep_alive_(std::move(keep_alive)),
+      progress_(std::move(progress)),
       lanes_(structure) {
   require(kernel::local_port_range());
   require(kernel::time_wait_reuse());
@@ -305,7 +305,7 @@ bool Reconciler::dump_for(const std::vector<LaneRecord*>& records) {
   std::uint64_t seen = 0;
   const auto visit = [&](const kernel::SocketRecord& socket) {
     truth_.add(socket);
-    if (++seen % kRecordsPerBeat == 0) keep_alive_();
+    if (++seen % kRecordsPerReport == 0) progress_();
   };
   for (const std::uint16_t port : ports) {
     kernel::DumpFilter filter;
@@ -482,7 +482,7 @@ void Reconciler::pass() {
                        .total();
         plenty &= note_supply(*record, truth_.find(record->key));
         record->rejections = lanes_.hints(*record).rejections.load(std::memory_order_relaxed);
-        if (++updated % kLanesPerBeat == 0) keep_alive_();
+        if (++updated % kLanesPerReport == 0) progress_();
       }
     }
     if (now - rejected_swept_ >= kRejectedPause) {

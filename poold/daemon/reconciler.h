@@ -22,11 +22,11 @@ namespace portpool {
 
 class Reconciler {
  public:
-  // In the network namespace of the calling thread. keep_alive is called now and then during work
+  // In the network namespace of the calling thread. progress is called now and then during work
   // that may take long. Throws std::system_error where sock_diag is missing, UserError where a
   // setting that lanes rest on cannot be read.
   Reconciler(const StructureWriter& structure, std::vector<PoolRule> rules, Strategy strategy,
-             std::function<void()> keep_alive);
+             std::function<void()> progress);
 
   // New rules hold for existing lanes too: clients ask for each of them again.
   void set_rules(std::vector<PoolRule> rules);
@@ -99,7 +99,7 @@ class Reconciler {
   StructureWriter structure_;
   std::vector<PoolRule> rules_;
   Strategy strategy_;
-  std::function<void()> keep_alive_;
+  std::function<void()> progress_;
   LaneTable lanes_;
   kernel::SockDiag sock_diag_;
   kernel::TimeWaitReuse reuse_;
