@@ -426,6 +426,12 @@ void StressDriver::check_table() const {
 
 void StressDriver::rest() {
   note("rest");
+  // With a daemon that came a moment ago there would be no lane to compare.
+  EXPECT_TRUE(eventually([&] {
+    workers_[0]->ask("probe " + kDestinations[0] + " plain");
+    return !poold_.status().at("lanes").empty();
+  })) << "no lane\n"
+      << history();
   for (std::size_t i = 0; i < workers_.size(); ++i) {
     const std::string answer = workers_[i]->ask("echo-all");
     EXPECT_TRUE(answer.starts_with("ok")) << "w" << i << ": " << answer << "\n" << history();
