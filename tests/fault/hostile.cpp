@@ -32,7 +32,7 @@ constexpr std::size_t kHonest = 20;
 constexpr std::size_t kNative = 2;
 constexpr std::size_t kMaxLanes = 64;
 
-#ifdef __SANITIZE_ADDRESS__
+#ifdef PORTPOOL_SANITIZED
 // Freed memory is kept back, and each allocation has a shadow.
 constexpr std::uint64_t kMostMemoryKb = 1024 * 1024;
 #else

@@ -47,12 +47,13 @@ const std::map<Labels, double>& Exposition::series(const std::string& name) cons
 
 double Exposition::sum(const std::string& name, const Labels& labels) const {
   double sum = 0;
-  for (const auto& [own, value] : series(name)) {
+  for (const auto& sample : series(name)) {
+    const Labels& own = sample.first;
     const bool matches = std::all_of(labels.begin(), labels.end(), [&](const auto& wanted) {
       const auto found = own.find(wanted.first);
       return found != own.end() && found->second == wanted.second;
     });
-    if (matches) sum += value;
+    if (matches) sum += sample.second;
   }
   return sum;
 }
