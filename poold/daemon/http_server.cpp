@@ -16,10 +16,15 @@
 namespace portpool {
 namespace {
 
-constexpr std::size_t kMaxVisitors = 16;
+constexpr std::size_t kMaxVisitors = 64;
 constexpr std::size_t kMaxRequest = 8192;
-// A visitor that neither asks nor reads for this long makes room for others.
+// For the whole request, and then for each part of the answer to be taken.
 constexpr auto kPatience = std::chrono::seconds(5);
+// For the visitor to close, once it has its answer.
+constexpr auto kFarewell = std::chrono::seconds(2);
+constexpr std::size_t kMaxIgnored = std::size_t{1024} * 1024;
+// Before the next try to accept, where there was no descriptor left.
+constexpr auto kDescriptorPause = std::chrono::milliseconds(100);
 
 Descriptor listen_on(const Endpoint& place) {
   const int family = is_v4(place.address) ? AF_INET : AF_INET6;
@@ -29,7 +34,7 @@ Descriptor listen_on(const Endpoint& place) {
   const int on = 1;
   ::setsockopt(listener.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
   if (listener && ::bind(listener.get(), reinterpret_cast<sockaddr*>(&address), length) == 0 &&
-      ::listen(listener.get(), static_cast<int>(kMaxVisitors)) == 0) {
+      ::listen(listener.get(), SOMAXCONN) == 0) {
     return listener;
   }
   const int reason = errno;
@@ -52,6 +57,23 @@ std::string refusal(std::string_view status, std::string_view more = "") {
   return response(status, {"text/plain; charset=utf-8", fmt::format("{}\n", status)}, true, more);
 }
 
+// The path of a request target: of the origin form "/metrics?x", or of the absolute form
+// "http://host/metrics" that a server must take, too (RFC 9112, 3.2.2). As it is where it is
+// neither.
+std::string_view path_of(std::string_view target) {
+  constexpr std::string_view kScheme = "http://";
+  const bool absolute =
+      target.size() > kScheme.size() &&
+      std::equal(kScheme.begin(), kScheme.end(), target.begin(),
+                 [](char wanted, char c) { return wanted == (c | 0x20) || wanted == c; });
+  if (absolute) {
+    const std::size_t end = target.find_first_of("/?", kScheme.size());
+    target = end == std::string_view::npos ? "" : target.substr(end);
+  }
+  const std::string_view path = target.substr(0, target.find('?'));
+  return absolute && path.empty() ? "/" : path;
+}
+
 bool would_block() { return errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR; }
 
 }  // namespace
@@ -72,63 +94,94 @@ HttpServer::~HttpServer() {
 
 void HttpServer::run() {
   for (;;) {
-    // With all places taken, the others wait in the listen queue.
-    const bool room = visitors_.size() < kMaxVisitors;
+    const auto now = Clock::now();
+    const bool accepts = now >= accept_from_;
     std::vector<pollfd> watched = {{stop_.get(), POLLIN, 0},
-                                   {room ? listener_.get() : -1, POLLIN, 0}};
-    int timeout_ms = -1;
-    const auto now = std::chrono::steady_clock::now();
+                                   {accepts ? listener_.get() : -1, POLLIN, 0}};
+    auto next = accepts ? Clock::time_point::max() : accept_from_;
     for (const Visitor& visitor : visitors_) {
-      const short wanted = visitor.answer.empty() ? POLLIN : POLLOUT;
+      const short wanted = visitor.stage == Stage::answered ? POLLOUT : POLLIN;
       watched.push_back({visitor.socket.get(), wanted, 0});
-      const auto left = std::chrono::ceil<std::chrono::milliseconds>(visitor.deadline - now);
-      const int ms = static_cast<int>(std::max<std::int64_t>(left.count(), 0));
-      timeout_ms = timeout_ms < 0 ? ms : std::min(timeout_ms, ms);
+      next = std::min(next, visitor.deadline);
+    }
+    int timeout_ms = -1;
+    if (next != Clock::time_point::max()) {
+      const auto left = std::chrono::ceil<std::chrono::milliseconds>(next - now);
+      timeout_ms = static_cast<int>(std::max<std::int64_t>(left.count(), 0));
     }
     if (::poll(watched.data(), watched.size(), timeout_ms) < 0 && errno != EINTR) return;
     if (watched[0].revents != 0) return;
-    const auto after = std::chrono::steady_clock::now();
+    const auto after = Clock::now();
     for (std::size_t i = visitors_.size(); i-- > 0;) {
       Visitor& visitor = visitors_[i];
-      const bool stays = watched[i + 2].revents != 0 ? serve(visitor) : visitor.deadline > after;
+      const bool stays =
+          visitor.deadline > after && (watched[i + 2].revents == 0 || serve(visitor));
       if (!stays) visitors_.erase(visitors_.begin() + static_cast<std::ptrdiff_t>(i));
     }
-    if (watched[1].revents != 0) accept_visitor();
+    if (watched[1].revents != 0) accept_visitors();
   }
 }
 
-void HttpServer::accept_visitor() {
-  Descriptor socket(::accept4(listener_.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
-  if (socket) {
-    visitors_.push_back(
-        {std::move(socket), {}, {}, 0, std::chrono::steady_clock::now() + kPatience});
-  } else if (!would_block() && errno != ECONNABORTED) {
-    // No descriptor to be had: the visitor stays in the queue, and must not keep this thread busy.
-    pollfd stop{stop_.get(), POLLIN, 0};
-    ::poll(&stop, 1, 100);
+void HttpServer::accept_visitors() {
+  for (std::size_t left = kMaxVisitors; left > 0; --left) {
+    Descriptor socket(::accept4(listener_.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
+    if (!socket) {
+      if (would_block() || errno == ECONNABORTED) return;
+      // The visitor stays in the queue, and must not keep this thread busy.
+      accept_from_ = Clock::now() + kDescriptorPause;
+      return;
+    }
+    Visitor visitor{std::move(socket), Clock::now() + kPatience, {}, {}, {}, 0, 0};
+    // Most have asked by now, and are served however many others come.
+    if (!serve(visitor)) continue;
+    if (visitors_.size() == kMaxVisitors) visitors_.erase(visitors_.begin());
+    visitors_.push_back(std::move(visitor));
   }
 }
 
 bool HttpServer::serve(Visitor& visitor) const {
-  if (visitor.answer.empty()) {
-    std::array<char, 2048> chunk;
-    const ssize_t got = ::recv(visitor.socket.get(), chunk.data(), chunk.size(), 0);
-    if (got <= 0) return got < 0 && would_block();
-    visitor.request.append(chunk.data(), static_cast<std::size_t>(got));
-    if (visitor.request.find("\r\n\r\n") != std::string::npos) {
-      visitor.answer = answer_to(visitor.request);
-    } else if (visitor.request.size() > kMaxRequest) {
-      visitor.answer = refusal("431 Request Header Fields Too Large");
-    } else {
-      return true;
-    }
+  if (visitor.stage == Stage::asking && !read_request(visitor)) return false;
+  if (visitor.stage == Stage::answered && !send_answer(visitor)) return false;
+  return visitor.stage != Stage::leaving || see_off(visitor);
+}
+
+bool HttpServer::read_request(Visitor& visitor) const {
+  std::array<char, 2048> chunk;
+  const ssize_t got = ::recv(visitor.socket.get(), chunk.data(), chunk.size(), 0);
+  if (got <= 0) return got < 0 && would_block();
+  visitor.request.append(chunk.data(), static_cast<std::size_t>(got));
+  if (visitor.request.find("\r\n\r\n") != std::string::npos) {
+    visitor.answer = answer_to(visitor.request);
+  } else if (visitor.request.size() > kMaxRequest) {
+    visitor.answer = refusal("431 Request Header Fields Too Large");
+  } else {
+    return true;
   }
+  visitor.stage = Stage::answered;
+  visitor.deadline = Clock::now() + kPatience;
+  return true;
+}
+
+bool HttpServer::send_answer(Visitor& visitor) const {
   const ssize_t sent = ::send(visitor.socket.get(), visitor.answer.data() + visitor.sent,
                               visitor.answer.size() - visitor.sent, MSG_NOSIGNAL);
   if (sent < 0) return would_block();
   visitor.sent += static_cast<std::size_t>(sent);
-  visitor.deadline = std::chrono::steady_clock::now() + kPatience;
-  return visitor.sent < visitor.answer.size();
+  visitor.deadline = Clock::now() + kPatience;
+  if (visitor.sent < visitor.answer.size()) return true;
+  visitor.stage = Stage::leaving;
+  visitor.deadline = Clock::now() + kFarewell;
+  return ::shutdown(visitor.socket.get(), SHUT_WR) == 0;
+}
+
+// Closed with something unread, the socket would be reset, and the visitor's kernel might throw the
+// answer away before it was read (RFC 9112, 9.6): so what still comes is taken, within bounds.
+bool HttpServer::see_off(Visitor& visitor) const {
+  std::array<char, 16384> chunk;
+  const ssize_t got = ::recv(visitor.socket.get(), chunk.data(), chunk.size(), 0);
+  if (got <= 0) return got < 0 && would_block();
+  visitor.ignored += static_cast<std::size_t>(got);
+  return visitor.ignored < kMaxIgnored;
 }
 
 // The request line is METHOD SP TARGET SP VERSION (RFC 9112, 3).
@@ -145,7 +198,7 @@ std::string HttpServer::answer_to(std::string_view request) const {
     return refusal("405 Method Not Allowed", "Allow: GET, HEAD\r\n");
   }
   try {
-    const auto page = handler_(target.substr(0, target.find('?')));
+    const auto page = handler_(path_of(target));
     return page ? response("200 OK", *page, method == "GET") : refusal("404 Not Found");
   } catch (const std::exception&) {
     return refusal("500 Internal Server Error");

@@ -19,9 +19,11 @@ HttpAnswer http_exchange(const std::string& address, const std::string& request)
   if (send(socket.get(), request.data(), request.size(), MSG_NOSIGNAL) ==
       static_cast<ssize_t>(request.size())) {
     char chunk[4096];
-    for (ssize_t got; (got = recv(socket.get(), chunk, sizeof chunk, 0)) > 0;) {
+    ssize_t got;
+    while ((got = recv(socket.get(), chunk, sizeof chunk, 0)) > 0) {
       text.append(chunk, static_cast<std::size_t>(got));
     }
+    answer.reset = got < 0;
   }
   const std::size_t end = text.find("\r\n\r\n");
   if (end == std::string::npos || std::sscanf(text.c_str(), "HTTP/1.%*d %d", &answer.status) != 1) {

@@ -6,7 +6,8 @@
 namespace portpool::test {
 
 struct HttpAnswer {
-  int status = 0;  // 0: no connection, or what came is not HTTP
+  int status = 0;      // 0: no connection, or what came is not HTTP
+  bool reset = false;  // the connection did not end in good order
   std::string head;
   std::string body;
 };

@@ -116,6 +116,55 @@ TEST_F(EchoNet, ReloadMovesItAndKeepsTheOldOneWhenTheNewIsRefused) {
       << poold.process().err();
 }
 
+TEST_F(EchoNet, TakesTheAbsoluteFormOfATarget) {
+  const std::string here = "127.0.0.1:9481";
+  const Poold poold(listen_on(here));
+  EXPECT_TRUE(metrics_answer_at(here));
+  const auto status_for = [&](const std::string& target) {
+    return status_of(here, "GET " + target + " HTTP/1.1\r\nHost: x\r\n\r\n");
+  };
+  EXPECT_EQ(status_for("http://127.0.0.1:9481/metrics"), 200);
+  EXPECT_EQ(status_for("HTTP://some.host/metrics?x=/y"), 200);
+  EXPECT_EQ(status_for("http://some.host"), 200);
+  EXPECT_EQ(status_for("http://some.host?metrics"), 200);
+  EXPECT_EQ(status_for("http://some.host/other"), 404);
+  EXPECT_EQ(status_for("http://"), 404);
+  EXPECT_EQ(status_for("https://some.host/metrics"), 404);
+  EXPECT_EQ(status_for("*"), 404);
+}
+
+// What was not read when the answer goes out must not turn the answer into a reset.
+TEST_F(EchoNet, AnswersThoseWhoSendMoreThanIsRead) {
+  const std::string here = "127.0.0.1:9481";
+  const Poold poold(listen_on(here));
+  EXPECT_TRUE(metrics_answer_at(here));
+  const std::string much(300'000, 'x');
+  const auto expect_status = [&](const std::string& request, int status) {
+    const HttpAnswer answer = http_exchange(here, request + much);
+    EXPECT_EQ(answer.status, status) << request;
+    EXPECT_FALSE(answer.reset) << request;
+  };
+  expect_status("GET /metrics HTTP/1.1\r\n\r\n", 200);
+  expect_status("POST /metrics HTTP/1.1\r\n\r\n", 405);
+  expect_status("GET /", 431);
+}
+
+// The newest of the idle ones is there yet when the page has come: nobody's time had to run out.
+TEST_F(EchoNet, AThousandIdleVisitorsShutNobodyOut) {
+  const std::string here = "127.0.0.1:9481";
+  const Poold poold(listen_on(here));
+  EXPECT_TRUE(metrics_answer_at(here));
+  std::vector<Descriptor> idle;
+  for (int i = 0; i < 1000; ++i) {
+    idle.emplace_back(connected_socket(SocketAddress(here)));
+    ASSERT_TRUE(idle.back());
+  }
+  EXPECT_EQ(http_get(here, "/metrics").status, 200);
+  char byte = 0;
+  EXPECT_EQ(recv(idle.back().get(), &byte, 1, MSG_DONTWAIT), -1);
+  EXPECT_EQ(errno, EAGAIN);
+}
+
 // A page is made in a thread of its own, and those who ask without reading cost nothing but their
 // place: heartbeat, new lanes, another scrape and the end go on.
 TEST_F(EchoNet, IdleVisitorsHoldNothingUp) {
@@ -133,8 +182,7 @@ TEST_F(EchoNet, IdleVisitorsHoldNothingUp) {
   }
   EXPECT_EQ(http_get(here, "/metrics").status, 200);
   poold.make_lanes({kEcho});
-  // Far more than fit: they wait for the first ones' time to be over.
-  for (int i = 0; i < 10; ++i) idle.emplace_back(connected_socket(SocketAddress(here)));
+  for (int i = 0; i < 100; ++i) idle.emplace_back(connected_socket(SocketAddress(here)));
   EXPECT_EQ(http_get(here, "/metrics").status, 200);
   EXPECT_EQ(poold.stop(), 0) << poold.process().err();
 }
