@@ -12,6 +12,10 @@ double seconds(std::chrono::nanoseconds time) {
   return std::chrono::duration<double>(time).count();
 }
 
+bool are_pair(const Block& one, const Block& other) {
+  return one.number % 2 == 1 && other.number == one.number + 1 && one.arm != other.arm;
+}
+
 AbBlock block_in_force(const SegmentView& view) {
   return AbBlock::unpack(view.header().ab_block.load(std::memory_order_acquire));
 }
@@ -73,8 +77,42 @@ void BlockSampler::close(Time now, const Route* arm) {
   block.start_s = seconds(begin_time_ - origin_);
   block.length_s = seconds(now - begin_time_);
   blocks_.push_back(block);
+  if (arms_) merge_pairs();
   begin_ = std::move(end);
   begin_time_ = now;
+}
+
+// The statistics count each pair once: so all stand for as many of the segment's, but for the last
+// one and those before a gap.
+void BlockSampler::merge_pairs() {
+  if (blocks_.size() >= kMostBlocks) {
+    pairs_in_one_ *= 2;
+    std::vector<Block> all;
+    all.swap(blocks_);
+    for (std::size_t i = 0; i + 1 < all.size(); ++i) {
+      if (!are_pair(all[i], all[i + 1])) continue;
+      blocks_.push_back(all[i]);
+      blocks_.push_back(all[i + 1]);
+      join_last_pairs();
+    }
+    // Perhaps the first of a pair.
+    if (all.back().number % 2 == 1) blocks_.push_back(all.back());
+  } else {
+    join_last_pairs();
+  }
+}
+
+void BlockSampler::join_last_pairs() {
+  if (blocks_.size() < 4) return;
+  const std::size_t first = blocks_.size() - 4;
+  if (!are_pair(blocks_[first], blocks_[first + 1])) return;
+  if (!are_pair(blocks_[first + 2], blocks_[first + 3])) return;
+  if (blocks_[first].merged + blocks_[first + 2].merged > pairs_in_one_) return;
+  for (const std::size_t later : {first + 2, first + 3}) {
+    const bool same_arm = blocks_[later].arm == blocks_[first].arm;
+    append(blocks_[same_arm ? first : first + 1], blocks_[later]);
+  }
+  blocks_.resize(first + 2);
 }
 
 void BlockSampler::merge_slices() {
@@ -82,12 +120,8 @@ void BlockSampler::merge_slices() {
   std::vector<Block> merged;
   for (std::size_t i = 0; i + 1 < blocks_.size(); i += 2) {
     Block both = blocks_[i];
-    const Block& second = blocks_[i + 1];
+    append(both, blocks_[i + 1]);
     both.number = static_cast<std::uint32_t>(merged.size() + 1);
-    both.length_s += second.length_s;
-    both.latency.add(second.latency);
-    both.fallbacks += second.fallbacks;
-    both.occupancy = second.occupancy;
     merged.push_back(both);
   }
   blocks_ = std::move(merged);
@@ -97,7 +131,7 @@ void BlockSampler::merge_slices() {
 std::size_t BlockSampler::pairs() const {
   std::size_t count = 0;
   for (std::size_t i = 0; i + 1 < blocks_.size(); ++i) {
-    if (blocks_[i].number % 2 == 1 && blocks_[i + 1].number == blocks_[i].number + 1) ++count;
+    if (are_pair(blocks_[i], blocks_[i + 1])) count += blocks_[i].merged;
   }
   return count;
 }

@@ -15,6 +15,15 @@ double occupancy_of(const Report& report) {
   return fullest;
 }
 
+void append(Block& block, const Block& later) {
+  block.merged += later.merged;
+  block.length_s += later.length_s;
+  block.latency.add(later.latency);
+  block.fallbacks += later.fallbacks;
+  block.other_arm += later.other_arm;
+  block.occupancy = later.occupancy;
+}
+
 Block block_between(const Report& begin, const Report& end, const Route* arm) {
   const Report difference = end.since(begin);
   Block block;

@@ -12,6 +12,7 @@ namespace portpool {
 
 struct Block {
   std::uint32_t number = 0;  // as in the segment: 1 and 2, 3 and 4, ... are pairs
+  std::uint32_t merged = 1;  // how many of the segment's blocks it is: their sum
   Route arm = Route::pool;
   double start_s = 0;           // since the measurement began
   double length_s = 0;          // measured time: without the dropped beginning
@@ -20,6 +21,9 @@ struct Block {
   std::uint64_t other_arm = 0;  // connects of the other arm that ended in this block
   double occupancy = 0;  // of the fullest lane, 0..1, at the end of the block; NaN without a lane
 };
+
+// Adds what a later block of the same arm counted; number, arm and start stay.
+void append(Block& block, const Block& later);
 
 // What happened between two readings. `arm`: only connects assigned to it; nullptr: all, for a
 // measurement with one arm.

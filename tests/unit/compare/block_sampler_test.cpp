@@ -93,6 +93,52 @@ TEST_F(SamplerTest, BlockBesideOneThatWasMissedIsLeftOut) {
   EXPECT_FALSE(sampler.arm());
 }
 
+TEST_F(SamplerTest, PairsOfALongMeasurementBecomeOne) {
+  constexpr std::uint32_t kPairs = 3000;
+  constexpr std::uint32_t kMissing = 2000;
+  BlockSampler sampler = BlockSampler::of_arms(segment.view(), milliseconds(5), now);
+  std::uint64_t of_pool = 0;
+  std::uint64_t of_kernel = 0;
+  for (std::uint32_t pair = 0; pair < kPairs; ++pair) {
+    if (pair == kMissing) continue;
+    const bool pool_first = pair % 3 == 0;
+    for (std::uint32_t i = 0; i < 2; ++i) {
+      const Route arm = pool_first == (i == 0) ? Route::pool : Route::kernel;
+      enter(2 * pair + i + 1, arm);
+      wait(sampler, milliseconds(10));
+      const int count = static_cast<int>(pair % 7 + i);
+      connects(arm, arm, count);
+      // The block before the gap is not complete, and with it its pair.
+      if (pair + 1 != kMissing) {
+        (arm == Route::pool ? of_pool : of_kernel) += static_cast<std::uint64_t>(count);
+      }
+      wait(sampler, milliseconds(10));
+    }
+  }
+  enter(2 * kPairs + 1, Route::pool);
+  wait(sampler, milliseconds(10));
+  const std::vector<Block>& blocks = sampler.blocks();
+  EXPECT_LT(blocks.size(), BlockSampler::kMostBlocks);
+  EXPECT_EQ(sampler.pairs(), kPairs - 2);
+  std::uint64_t seen_pool = 0;
+  std::uint64_t seen_kernel = 0;
+  std::size_t smaller = 0;
+  for (std::size_t i = 0; i + 1 < blocks.size(); ++i) {
+    if (blocks[i].number % 2 == 0 || blocks[i + 1].number != blocks[i].number + 1) continue;
+    ASSERT_EQ(blocks[i].merged, blocks[i + 1].merged);
+    ASSERT_NE(blocks[i].arm, blocks[i + 1].arm);
+    if (blocks[i].merged < blocks[0].merged) ++smaller;
+    EXPECT_NEAR(blocks[i].length_s, 0.015 * blocks[i].merged, 0.006 * blocks[i].merged);
+  }
+  for (const Block& block : blocks) {
+    if (block.number == 2 * kMissing - 1) continue;
+    (block.arm == Route::pool ? seen_pool : seen_kernel) += block.latency.count;
+  }
+  EXPECT_LE(smaller, 2U) << "the last one, and the one before the gap";
+  EXPECT_EQ(seen_pool, of_pool);
+  EXPECT_EQ(seen_kernel, of_kernel);
+}
+
 TEST_F(SamplerTest, SlicesHoldEverything) {
   BlockSampler sampler = BlockSampler::of_slices(segment.view(), now);
   int expected = 0;
