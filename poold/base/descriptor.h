@@ -6,9 +6,9 @@
 
 #include <cerrno>
 #include <csignal>
-#include <initializer_list>
 #include <system_error>
 #include <utility>
+#include <vector>
 
 namespace portpool {
 
@@ -36,7 +36,7 @@ class Descriptor {
 
 // Blocks the signals for this thread, and threads started later, and makes them readable instead
 // (signalfd(2)). Throws std::system_error.
-inline Descriptor readable_signals(std::initializer_list<int> signals) {
+inline Descriptor readable_signals(const std::vector<int>& signals) {
   sigset_t set;
   sigemptyset(&set);
   for (const int signal : signals) sigaddset(&set, signal);

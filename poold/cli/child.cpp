@@ -7,9 +7,11 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <fstream>
+#include <iterator>
 #include <map>
 #include <string_view>
 
@@ -42,6 +44,14 @@ std::vector<pid_t> own_children() {
   std::vector<pid_t> pids;
   for (pid_t pid; list >> pid;) pids.push_back(pid);
   return pids;
+}
+
+// From the kernel these go to everybody in the terminal's foreground group. An alarm that was set
+// before poold was started comes from the kernel, too, and to poold alone.
+bool comes_from_terminal(int number) {
+  constexpr int kSignals[] = {SIGINT,  SIGQUIT, SIGHUP,  SIGWINCH,
+                              SIGTSTP, SIGTTIN, SIGTTOU, SIGCONT};
+  return std::find(std::begin(kSignals), std::end(kSignals), number) != std::end(kSignals);
 }
 
 }  // namespace
@@ -79,16 +89,37 @@ void Child::start(const std::vector<std::string>& command,
   running_ = true;
 }
 
+std::vector<int> Child::signals_to_forward() {
+  constexpr int kNot[] = {SIGKILL, SIGSTOP, SIGCHLD, SIGSEGV, SIGBUS,
+                          SIGILL,  SIGFPE,  SIGTRAP, SIGSYS,  SIGPIPE};
+  std::vector<int> signals;
+  for (int number = 1; number <= SIGRTMAX; ++number) {
+    // Those between are the C library's own.
+    if (number > SIGSYS && number < SIGRTMIN) continue;
+    if (std::find(std::begin(kNot), std::end(kNot), number) == std::end(kNot)) {
+      signals.push_back(number);
+    }
+  }
+  return signals;
+}
+
+template <class Send>
+void Child::to_each(Send send) const {
+  if (!command_ended_) return send(pid_);
+  for (const pid_t pid : own_children()) send(pid);
+}
+
 void Child::forward(const signalfd_siginfo& signal) const {
-  if (signal.ssi_code != SI_KERNEL) this->signal(static_cast<int>(signal.ssi_signo));
+  const int number = static_cast<int>(signal.ssi_signo);
+  if (signal.ssi_code == SI_KERNEL && comes_from_terminal(number)) return;
+  if (signal.ssi_code != SI_QUEUE) return this->signal(number);
+  sigval value{};
+  value.sival_ptr = reinterpret_cast<void*>(signal.ssi_ptr);  // NOLINT(performance-no-int-to-ptr)
+  to_each([&](pid_t pid) { sigqueue(pid, number, value); });
 }
 
 void Child::signal(int number) const {
-  if (!command_ended_) {
-    kill(pid_, number);
-    return;
-  }
-  for (const pid_t pid : own_children()) kill(pid, number);
+  to_each([&](pid_t pid) { kill(pid, number); });
 }
 
 void Child::reap() {

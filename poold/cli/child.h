@@ -19,8 +19,11 @@ class Child {
   // Throws CannotStart. Call once.
   void start(const std::vector<std::string>& command, const std::vector<std::string>& environment);
 
-  // Passes a signal on to the command, or, when that has ended, to what it left running. One that
-  // the terminal sent has reached them already.
+  // What can be passed on to a command: all but SIGKILL and SIGSTOP, SIGCHLD, those that tell of a
+  // fault in this very process, and SIGPIPE, which it ignores.
+  static std::vector<int> signals_to_forward();
+  // Passes a signal on to the command, or, when that has ended, to what it left running; with its
+  // value, when it came by sigqueue(3). One that the terminal sent has reached them already.
   void forward(const signalfd_siginfo& signal) const;
 
   // Sends the command, or what it left running, a signal of our own.
@@ -35,6 +38,9 @@ class Child {
   int exit_status() const;
 
  private:
+  template <class Send>
+  void to_each(Send send) const;
+
   sigset_t mask_;
   pid_t pid_ = -1;
   int wait_status_ = 0;

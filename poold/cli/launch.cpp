@@ -6,6 +6,7 @@
 #include <cstdlib>
 
 #include "base/error.h"
+#include "cli/tell.h"
 
 namespace portpool {
 
@@ -65,18 +66,25 @@ Config private_config(const std::string& socket, const std::vector<std::string>&
 
 void run_to_end(EventLoop& loop, Child& child, const std::vector<std::string>& command,
                 const std::vector<std::string>& environment) {
-  loop.handle_signals(
-      {SIGCHLD, SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2, SIGWINCH},
-      [&](const signalfd_siginfo& signal) {
-        if (signal.ssi_signo != SIGCHLD) return child.forward(signal);
-        const bool ended_before = child.command_ended();
-        child.reap();
-        if (!child.running()) return loop.stop();
-        if (child.command_ended() && !ended_before) {
-          fmt::print(stderr, "portpool: {} went into the background; serving it until it ends\n",
-                     command.front());
-        }
-      });
+  std::vector<int> signals = Child::signals_to_forward();
+  signals.push_back(SIGCHLD);
+  loop.handle_signals(signals, [&](const signalfd_siginfo& signal) {
+    if (signal.ssi_signo != SIGCHLD) {
+      child.forward(signal);
+      if (signal.ssi_signo == SIGTSTP || signal.ssi_signo == SIGTTIN ||
+          signal.ssi_signo == SIGTTOU) {
+        // With the command, or the shell would wait for a job that has stopped.
+        raise(SIGSTOP);
+      }
+      return;
+    }
+    const bool ended_before = child.command_ended();
+    child.reap();
+    if (!child.running()) return loop.stop();
+    if (child.command_ended() && !ended_before) {
+      tell("portpool: {} went into the background; serving it until it ends\n", command.front());
+    }
+  });
   child.start(command, environment);
   loop.run();
 }

@@ -1,8 +1,6 @@
-#include <fmt/format.h>
 #include <spdlog/spdlog.h>
 
 #include <filesystem>
-#include <fstream>
 #include <optional>
 
 #include "base/error.h"
@@ -11,6 +9,7 @@
 #include "cli/commands.h"
 #include "cli/launch.h"
 #include "cli/output_file.h"
+#include "cli/tell.h"
 #include "compare/block_sampler.h"
 #include "compare/comparison.h"
 #include "compare/environment.h"
@@ -38,15 +37,6 @@ std::optional<SegmentReader> running_daemon(const std::string& socket) {
     // None, or not for us: a private one it is.
   }
   return std::nullopt;
-}
-
-void print_end(const Report& report, const RunOptions& options) {
-  fmt::print(stderr, "{}", report_summary(report));
-  if (options.json.empty()) return;
-  std::ofstream file(options.json);
-  if (!(file << report_as_json(report) << "\n")) {
-    fmt::print(stderr, "poold: cannot write {}\n", options.json);
-  }
 }
 
 // The command's time cut into blocks, for the report.
@@ -78,10 +68,10 @@ class Recording {
       trial.dropped_s = std::chrono::duration<double>(kDropped).count();
     }
     const Comparison comparison = compare(trial, two_arms(options_));
-    if (two_arms(options_)) fmt::print(stderr, "\n{}", comparison_as_text(comparison, trial));
+    if (two_arms(options_)) tell("\n{}", comparison_as_text(comparison, trial));
     if (!file_) return;
     file_.write(comparison_as_html(comparison, trial));
-    fmt::print(stderr, "Report: {}\n", file_.path());
+    tell("Report: {}\n", file_.path());
   }
 
  private:
@@ -93,13 +83,27 @@ class Recording {
   std::optional<BlockSampler> sampler_;
 };
 
+// The command has ended: whatever fails from here on, its status is what the caller gets.
+void print_end(const Report& report, OutputFile& json, Recording& recording) {
+  tell("{}", report_summary(report));
+  try {
+    if (json) json.write(report_as_json(report) + "\n");
+  } catch (const std::exception& error) {
+    tell("poold: {}\n", error.what());
+  }
+  try {
+    recording.finish();
+  } catch (const std::exception& error) {
+    tell("poold: {}\n", error.what());
+  }
+}
+
 // The program runs all the same; its children may be covered.
 void say_if_not_covered(const std::string& command) {
   try {
     const check::Judgement judgement = check::judge_program(command);
     if (judgement.answer() != check::Answer::no) return;
-    fmt::print(stderr, "portpool: {} runs without the pool. {}.\n", command,
-               judgement.reason()->text);
+    tell("portpool: {} runs without the pool. {}.\n", command, judgement.reason()->text);
   } catch (const UserError&) {
     // Starting it will fail, and say why.
   }
@@ -108,6 +112,7 @@ void say_if_not_covered(const std::string& command) {
 int run(const RunOptions& options) {
   say_if_not_covered(options.command.front());
   const fs::path library = find_library();
+  OutputFile json(options.json);
   Child child;
   EventLoop loop;
   spdlog::set_level(spdlog::level::warn);
@@ -119,10 +124,8 @@ int run(const RunOptions& options) {
     const Report before = read_report(shared->view());
     Recording recording(loop, shared->view(), options);
     run_to_end(loop, child, options.command, shim_environment(library, options.socket, mode));
-    fmt::print(stderr, "portpool: used the running poold (pid {}); all its clients count\n",
-               before.pid);
-    print_end(read_report(shared->view()).since(before), options);
-    recording.finish();
+    tell("portpool: used the running poold (pid {}); all its clients count\n", before.pid);
+    print_end(read_report(shared->view()).since(before), json, recording);
     return child.exit_status();
   }
   const PrivateFolder folder;
@@ -131,8 +134,7 @@ int run(const RunOptions& options) {
   Daemon daemon(loop, config);
   Recording recording(loop, daemon.view(), options);
   run_to_end(loop, child, options.command, shim_environment(library, config.socket, mode));
-  print_end(read_report(daemon.view()), options);
-  recording.finish();
+  print_end(read_report(daemon.view()), json, recording);
   return child.exit_status();
 }
 
@@ -142,7 +144,7 @@ int run_command(const RunOptions& options) {
   try {
     return run(options);
   } catch (const CannotStart& problem) {
-    fmt::print(stderr, "poold: {}\n", problem.text);
+    tell("poold: {}\n", problem.text);
     return problem.status;
   }
 }

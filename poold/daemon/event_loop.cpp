@@ -63,7 +63,7 @@ void EventLoop::repeat_timer(int timer, std::chrono::nanoseconds interval) {
   timerfd_settime(timer, 0, &spec, nullptr);
 }
 
-void EventLoop::handle_signals(std::initializer_list<int> signals,
+void EventLoop::handle_signals(const std::vector<int>& signals,
                                std::function<void(const signalfd_siginfo&)> arrived) {
   Descriptor source = readable_signals(signals);
   const int fd = source.get();

@@ -5,8 +5,8 @@
 
 #include <chrono>
 #include <functional>
-#include <initializer_list>
 #include <map>
+#include <vector>
 
 #include "base/descriptor.h"
 
@@ -30,7 +30,7 @@ class EventLoop {
   void repeat_timer(int timer, std::chrono::nanoseconds interval);
 
   // Blocks the signals for this thread (and threads started later) and calls `arrived` for each.
-  void handle_signals(std::initializer_list<int> signals,
+  void handle_signals(const std::vector<int>& signals,
                       std::function<void(const signalfd_siginfo&)> arrived);
 
   // Runs until stop() is called from one of the functions.

@@ -103,32 +103,87 @@ TEST_F(RunCommand, PrivateDaemonAndJsonReport) {
   EXPECT_EQ(pool_connects(report), 10U);
 }
 
+// A file that cannot be written is told before anything has been done in vain; later it is no
+// reason to change the program's own status.
+TEST_F(RunCommand, FilesAreTriedFirst) {
+  const TempDir reports;
+  for (const char* option : {"--json", "--report"}) {
+    Process process({poold_path(), "run", option, "/no/such/folder/file", "--", "touch",
+                     reports.file("touched")},
+                    environment());
+    EXPECT_EQ(process.wait(), 2) << option;
+    EXPECT_NE(process.err().find("/no/such/folder/file"), std::string::npos) << process.err();
+    EXPECT_FALSE(fs::exists(reports.file("touched"))) << option;
+    Process full({poold_path(), "run", option, "/dev/full", "--", "sh", "-c", "exit 7"},
+                 environment());
+    EXPECT_EQ(full.wait(), 7) << option;
+    EXPECT_NE(full.err().find("/dev/full"), std::string::npos) << full.err();
+  }
+}
+
+TEST_F(RunCommand, ExitStatusIsTheProgramsOwnWhateverBecomesOfStderr) {
+  for (const char* where : {"2>&-", "2>/dev/full", "2>&- >&- <&-"}) {
+    for (const char* mode : {"pool", "ab"}) {
+      const std::string script = "exec \"$@\" " + std::string(where);
+      Process process({"sh", "-c", script, "sh", poold_path(), "run", "--mode", mode, "--", "sh",
+                       "-c", "exit 7"},
+                      environment());
+      EXPECT_EQ(process.wait(), 7) << where << " " << mode;
+    }
+  }
+  const std::string script = "{ \"$@\"; echo $? >&3; } 3>&1 2>&1 >/dev/null | true";
+  Process process({"sh", "-c", "{ " + script + "; } 3>&1", "sh", poold_path(), "run", "--", "sh",
+                   "-c", "sleep 0.3; exit 7"},
+                  environment());
+  process.wait();
+  EXPECT_EQ(process.out(), "7\n");
+}
+
 GUEST(says_signals) {
-  static const int numbers[] = {SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2, SIGQUIT, SIGWINCH};
   sigset_t waited;
-  sigemptyset(&waited);
-  for (const int number : numbers) sigaddset(&waited, number);
+  sigfillset(&waited);
   sigprocmask(SIG_BLOCK, &waited, nullptr);
   say("ready");
   for (;;) {
     int number = 0;
     CHECK_THAT(sigwait(&waited, &number) == 0);
     say("signal " + std::to_string(number));
-    if (number == SIGTERM) std::exit(42);
+    if (number == SIGRTMAX) std::exit(42);
   }
 }
 
 TEST_F(RunCommand, SignalsAreForwarded) {
   Process process(command(guest_command("says_signals")), environment());
   process.wait_for_output("ready\n");
-  for (const int number : {SIGHUP, SIGUSR1, SIGUSR2, SIGINT, SIGQUIT}) {
+  std::string expected = "ready\n";
+  const auto expect_forwarded = [&](int number) {
     process.signal(number);
-    process.wait_for_output("signal " + std::to_string(number) + "\n");
+    expected += "signal " + std::to_string(number) + "\n";
+    process.wait_for_output(expected);
+  };
+  for (const int number :
+       {SIGHUP, SIGINT, SIGQUIT, SIGABRT, SIGUSR1, SIGUSR2, SIGALRM, SIGTERM, SIGSTKFLT, SIGURG,
+        SIGXCPU, SIGVTALRM, SIGPROF, SIGIO, SIGPWR, SIGWINCH, SIGCONT, SIGRTMIN}) {
+    expect_forwarded(number);
   }
-  process.signal(SIGTERM);
+  // It stops with the command, as a shell's job has to.
+  expect_forwarded(SIGTSTP);
+  const std::string stat = "/proc/" + std::to_string(process.pid()) + "/stat";
+  EXPECT_TRUE(eventually([&] { return read_whole_file(stat).find(") T ") != std::string::npos; }));
+  expect_forwarded(SIGCONT);
+  process.signal(SIGRTMAX);
   EXPECT_EQ(process.wait(), 42) << process.err();
-  EXPECT_EQ(process.out(),
-            "ready\nsignal 1\nsignal 10\nsignal 12\nsignal 2\nsignal 3\nsignal 15\n");
+  EXPECT_EQ(process.out(), expected + "signal " + std::to_string(SIGRTMAX) + "\n");
+  EXPECT_TRUE(fs::is_empty(directory.path()));
+}
+
+// An alarm outlives exec: it was meant for the command.
+TEST_F(RunCommand, AlarmThatWasSetBefore) {
+  const std::string script =
+      "import os, signal, sys; signal.alarm(1); os.execv(sys.argv[1], sys.argv[1:])";
+  Process process({"python3", "-c", script, poold_path(), "run", "--", "sleep", "60"},
+                  environment());
+  EXPECT_EQ(process.wait(), 128 + SIGALRM) << process.err();
   EXPECT_TRUE(fs::is_empty(directory.path()));
 }
 
