@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <bit>
 #include <filesystem>
 
 #include "base/error.h"
@@ -89,7 +90,9 @@ Daemon::Daemon(EventLoop& loop, const Config& config)
       network_namespace_(kernel::current_network_namespace()),
       segment_(make_segment(config, network_namespace_)),
       pulse_([this] { segment_.beat(); }),
-      server_(config.socket, {config.socket_group, network_namespace_}),
+      server_(loop, SocketFile::make(config.socket, group_named(config.socket_group)),
+              {group_named(config.socket_group), network_namespace_}, segment_,
+              [this](HandoverServer::Visitor& visitor) { receive(visitor); }),
       strategy_(choose_strategy(config)),
       reconciler_(segment_.writer(), config.pools, strategy_, [this] { pulse_.progress(); }),
       arms_(loop, segment_, strategy_),
@@ -118,13 +121,11 @@ Daemon::Daemon(EventLoop& loop, const Config& config)
     attention_.ask();
   });
   advise_reserving(config, strategy_);
-  loop_.watch(server_.fd(), [this] { accept_clients(); });
   metrics_ = serve_metrics(config.metrics_listen);
 }
 
 Daemon::~Daemon() {
   segment_.mark_stopped();
-  loop_.unwatch(server_.fd());
   loop_.unwatch(doorbell_.fd());
 }
 
@@ -173,18 +174,20 @@ bool Daemon::reload(const Config& config) {
   return same_place;
 }
 
-void Daemon::accept_clients() {
-  server_.serve(segment_, [this](HandoverServer::Visitor& visitor) {
-    if (visitor.answer == Handover::granted) {
-      if (!is_own_command(visitor.pid)) clients_.attached(visitor.pid);
-      if (visitor.may_command) comparisons_.keep(std::move(visitor.connection));
-      return;
-    }
-    segment_.header().attaches_refused.fetch_add(1, std::memory_order_relaxed);
-    spdlog::warn("refused pid {} (uid {}): {}", visitor.pid, visitor.uid,
-                 visitor.answer == Handover::refused_netns ? "it is in another network namespace"
-                                                           : "it is not in socket_group");
-  });
+void Daemon::receive(HandoverServer::Visitor& visitor) {
+  if (visitor.answer != Handover::granted) return note_refusal(visitor);
+  if (!is_own_command(visitor.pid)) clients_.attached(visitor.pid);
+  if (visitor.may_command) comparisons_.keep(std::move(visitor.connection));
+}
+
+// Whoever is refused can come again at once.
+void Daemon::note_refusal(const HandoverServer::Visitor& visitor) {
+  segment_.header().attaches_refused.fetch_add(1, std::memory_order_relaxed);
+  if (!std::has_single_bit(++refusals_)) return;
+  spdlog::warn("refused pid {} (uid {}): {} ({} refused so far)", visitor.pid, visitor.uid,
+               visitor.answer == Handover::refused_netns ? "it is in another network namespace"
+                                                         : "it is not in socket_group",
+               refusals_);
 }
 
 }  // namespace portpool

@@ -39,7 +39,8 @@ class Daemon {
   const std::string& socket_path() const { return server_.path(); }
 
  private:
-  void accept_clients();
+  void receive(HandoverServer::Visitor& visitor);
+  void note_refusal(const HandoverServer::Visitor& visitor);
   Turn attend();
   std::unique_ptr<HttpServer> serve_metrics(const std::optional<Endpoint>& place);
   void move_metrics(const std::optional<Endpoint>& place);
@@ -59,6 +60,7 @@ class Daemon {
   int reconcile_timer_ = -1;
   Turns requests_;
   Turns attention_;
+  std::uint64_t refusals_ = 0;
   std::atomic<bool> reload_successful_ = true;
   std::unique_ptr<HttpServer> metrics_;  // last: it reads the segment
 };

@@ -3,17 +3,14 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <grp.h>
-#include <sys/file.h>
+#include <poll.h>
+#include <spdlog/spdlog.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
 
 #include <algorithm>
 #include <cerrno>
-#include <filesystem>
-#include <optional>
 #include <span>
-#include <system_error>
+#include <utility>
 #include <vector>
 
 #include "base/descriptor_passing.h"
@@ -23,58 +20,24 @@
 namespace portpool {
 namespace {
 
-sockaddr_un socket_address(const std::string& path) {
-  sockaddr_un address{};
-  address.sun_family = AF_UNIX;
-  if (path.empty() || path.size() >= sizeof address.sun_path) {
-    throw UserError(fmt::format("socket path \"{}\" must have 1 to {} bytes", path,
-                                sizeof address.sun_path - 1));
-  }
-  path.copy(address.sun_path, path.size());
-  return address;
-}
+using std::chrono::milliseconds;
+using std::chrono::steady_clock;
 
-// The pid of whoever listens at `address`, 0 when it cannot be seen; nullopt when nobody does.
-std::optional<pid_t> listener_at(const sockaddr_un& address) {
-  const Descriptor probe(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-  if (::connect(probe.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0 &&
-      errno != EAGAIN) {
-    return std::nullopt;
-  }
-  ucred peer{};
-  socklen_t length = sizeof peer;
-  getsockopt(probe.get(), SOL_SOCKET, SO_PEERCRED, &peer, &length);
-  return peer.pid;
-}
+// However many come, the event loop has other work, too.
+constexpr int kVisitorsPerTurn = 64;
+constexpr milliseconds kLongestTurn{5};
+// When not even one descriptor can be had, the next look is worth while only later.
+constexpr milliseconds kShortagePause{100};
+// A shortage is over when none was met for so long.
+constexpr std::chrono::seconds kCalm{10};
+constexpr milliseconds kMendPause{250};
 
-// Held for the daemon's life, so that two that start at once do not replace each other's socket.
-Descriptor take_lock(const std::string& path) {
-  const std::string name = path + ".lock";
-  Descriptor lock(::open(name.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
-  if (!lock) throw UserError(with_errno("cannot create " + name));
-  if (flock(lock.get(), LOCK_EX | LOCK_NB) != 0) {
-    throw UserError(fmt::format(
-        "another poold is running on {}; stop it, or choose another path with --socket", path));
-  }
-  return lock;
-}
+Descriptor spare_descriptor() { return Descriptor(::open("/dev/null", O_RDONLY | O_CLOEXEC)); }
 
-void clear_stale_socket(const std::string& path, const sockaddr_un& address) {
-  struct stat info;
-  if (lstat(path.c_str(), &info) != 0) return;
-  if (!S_ISSOCK(info.st_mode)) {
-    throw UserError(
-        fmt::format("{} exists and is not a socket; remove it, or choose another path "
-                    "with --socket",
-                    path));
-  }
-  if (const auto pid = listener_at(address)) {
-    throw UserError(
-        fmt::format("another program (pid {}) is listening on {}; stop it, or choose "
-                    "another path with --socket",
-                    *pid, path));
-  }
-  unlink(path.c_str());
+// Whether the other side has closed: whatever is sent to it is in vain.
+bool has_gone(int connection) {
+  pollfd state{connection, 0, 0};
+  return poll(&state, 1, 0) == 1 && (state.revents & (POLLHUP | POLLERR)) != 0;
 }
 
 std::vector<gid_t> groups_of(int connection) {
@@ -91,45 +54,126 @@ std::vector<gid_t> groups_of(int connection) {
 
 }  // namespace
 
-HandoverServer::HandoverServer(std::string path, HandoverPolicy policy)
-    : path_(std::move(path)), policy_(std::move(policy)) {
-  const sockaddr_un address = socket_address(path_);
-  if (!policy_.group.empty()) {
-    const group* entry = getgrnam(policy_.group.c_str());
-    if (entry == nullptr) {
-      throw UserError(fmt::format(
-          "socket_group \"{0}\" does not exist; create it with: groupadd {0}", policy_.group));
-    }
-    gid_ = entry->gr_gid;
-  }
-  std::error_code error;
-  const auto directory = std::filesystem::path(path_).parent_path();
-  if (!directory.empty()) std::filesystem::create_directories(directory, error);
-  if (error) {
+gid_t group_named(const std::string& name) {
+  if (name.empty()) return SocketFile::kNoGroup;
+  const group* entry = getgrnam(name.c_str());
+  if (entry == nullptr) {
     throw UserError(
-        fmt::format("cannot create the directory {}: {}; choose another path with --socket",
-                    directory.string(), error.message()));
+        fmt::format("socket_group \"{0}\" does not exist; create it with: groupadd {0}", name));
   }
-  lock_ = take_lock(path_);
-  clear_stale_socket(path_, address);
-  listener_ = Descriptor(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-  // Only the group gets in; the check of each visitor comes on top.
-  const mode_t mask = umask(gid_ == static_cast<gid_t>(-1) ? 0177 : 0117);
-  const int bound =
-      ::bind(listener_.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address);
-  umask(mask);
-  if (bound != 0 || listen(listener_.get(), SOMAXCONN) != 0) {
-    throw UserError(with_errno("cannot listen on " + path_));
-  }
-  if (gid_ != static_cast<gid_t>(-1) && chown(path_.c_str(), static_cast<uid_t>(-1), gid_) != 0) {
-    throw UserError(with_errno("cannot give " + path_ + " to group " + policy_.group));
-  }
+  return entry->gr_gid;
 }
 
-HandoverServer::~HandoverServer() {
-  if (!listener_) return;
-  unlink(path_.c_str());
-  unlink((path_ + ".lock").c_str());
+HandoverServer::HandoverServer(EventLoop& loop, SocketFile file, HandoverPolicy policy,
+                               const Segment& segment, std::function<void(Visitor&)> report)
+    : loop_(loop),
+      file_(std::move(file)),
+      policy_(policy),
+      segment_(segment),
+      report_(std::move(report)),
+      resume_timer_(loop.add_timer([this] { watch(); })),
+      mend_timer_(loop.add_timer([this] { mend(); })),
+      spare_(spare_descriptor()) {
+  watch();
+  loop_.repeat_timer(mend_timer_, kMendPause);
+}
+
+HandoverServer::~HandoverServer() { unwatch(); }
+
+void HandoverServer::watch() {
+  if (watching_ || file_.fd() < 0) return;
+  loop_.watch(file_.fd(), [this] { serve_turn(); });
+  watching_ = true;
+}
+
+void HandoverServer::unwatch() {
+  if (std::exchange(watching_, false)) loop_.unwatch(file_.fd());
+}
+
+SocketFile::Handles HandoverServer::give_up() {
+  unwatch();
+  return file_.give_up();
+}
+
+void HandoverServer::serve_turn() {
+  const auto end = steady_clock::now() + kLongestTurn;
+  int left = kVisitorsPerTurn;
+  Accepted accepted = Accepted::somebody;
+  while (accepted == Accepted::somebody && left-- > 0 && steady_clock::now() < end) {
+    accepted = serve_one(file_.fd());
+  }
+  if (accepted != Accepted::nothing_to_accept_with) return;
+  unwatch();
+  loop_.set_timer(resume_timer_, kShortagePause);
+}
+
+HandoverServer::Accepted HandoverServer::serve_one(int listener) {
+  if (!spare_) spare_ = spare_descriptor();
+  Descriptor connection(accept4(listener, nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
+  if (!connection) {
+    switch (errno) {
+      case EINTR:
+      case ECONNABORTED:
+        return Accepted::somebody;
+      case EMFILE:
+      case ENFILE:
+      case ENOBUFS:
+      case ENOMEM:
+        return serve_without_descriptors(listener);
+      default:
+        return Accepted::nobody;
+    }
+  }
+  note_plenty();
+  greet(std::move(connection), true);
+  return Accepted::somebody;
+}
+
+// In the place of the spare one, and without staying: nobody is left waiting, and the event loop
+// not called again and again for the same visitor.
+HandoverServer::Accepted HandoverServer::serve_without_descriptors(int listener) {
+  note_shortage();
+  spare_ = Descriptor();
+  Descriptor connection(accept4(listener, nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
+  if (!connection) {
+    return errno == EAGAIN ? Accepted::nobody : Accepted::nothing_to_accept_with;
+  }
+  greet(std::move(connection), false);
+  spare_ = spare_descriptor();
+  return Accepted::somebody;
+}
+
+void HandoverServer::note_shortage() {
+  short_since_ = steady_clock::now();
+  if (std::exchange(short_, true)) return;
+  spdlog::error(
+      "out of descriptors (RLIMIT_NOFILE, or fs.file-max of the host): programs can attach, but "
+      "commands and what poold opens anew may fail; raise LimitNOFILE= of its unit, or ulimit -n");
+}
+
+void HandoverServer::note_plenty() {
+  if (!short_ || steady_clock::now() - short_since_ < kCalm) return;
+  short_ = false;
+  spdlog::info("descriptors can be had again");
+}
+
+void HandoverServer::greet(Descriptor connection, bool may_stay) {
+  if (has_gone(connection.get())) return;
+  ucred peer{};
+  socklen_t length = sizeof peer;
+  if (getsockopt(connection.get(), SOL_SOCKET, SO_PEERCRED, &peer, &length) != 0) return;
+  const int descriptors[] = {segment_.structure_fd(), segment_.hints_fd()};
+  HandoverMessage message;
+  message.answer = judge(connection.get(), peer);
+  message.structure_size = segment_.structure_size();
+  message.hints_size = segment_.hints_size();
+  send_with_descriptors(connection.get(), std::as_bytes(std::span(&message, 1)),
+                        message.answer == Handover::granted ? std::span<const int>(descriptors)
+                                                            : std::span<const int>());
+  const bool may_command =
+      may_stay && message.answer == Handover::granted && (peer.uid == 0 || peer.uid == geteuid());
+  Visitor visitor{peer.pid, peer.uid, message.answer, may_command, std::move(connection)};
+  report_(visitor);
 }
 
 Handover HandoverServer::judge(int connection, const ucred& peer) const {
@@ -142,32 +186,23 @@ Handover HandoverServer::judge(int connection, const ucred& peer) const {
     return Handover::refused_netns;
   }
   if (peer.uid == 0 || peer.uid == geteuid()) return Handover::granted;
-  if (gid_ == static_cast<gid_t>(-1)) return Handover::refused_user;
-  if (peer.gid == gid_) return Handover::granted;
+  if (policy_.group == SocketFile::kNoGroup) return Handover::refused_user;
+  if (peer.gid == policy_.group) return Handover::granted;
   const auto groups = groups_of(connection);
-  return std::find(groups.begin(), groups.end(), gid_) != groups.end() ? Handover::granted
-                                                                       : Handover::refused_user;
+  return std::find(groups.begin(), groups.end(), policy_.group) != groups.end()
+             ? Handover::granted
+             : Handover::refused_user;
 }
 
-void HandoverServer::serve(const Segment& segment, const std::function<void(Visitor&)>& report) {
-  const int descriptors[] = {segment.structure_fd(), segment.hints_fd()};
-  for (;;) {
-    Descriptor connection(accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
-    if (!connection) return;
-    ucred peer{};
-    socklen_t length = sizeof peer;
-    if (getsockopt(connection.get(), SOL_SOCKET, SO_PEERCRED, &peer, &length) != 0) continue;
-    HandoverMessage message;
-    message.answer = judge(connection.get(), peer);
-    message.structure_size = segment.structure_size();
-    message.hints_size = segment.hints_size();
-    send_with_descriptors(connection.get(), std::as_bytes(std::span(&message, 1)),
-                          message.answer == Handover::granted ? std::span<const int>(descriptors)
-                                                              : std::span<const int>());
-    const bool may_command =
-        message.answer == Handover::granted && (peer.uid == 0 || peer.uid == geteuid());
-    Visitor visitor{peer.pid, peer.uid, message.answer, may_command, std::move(connection)};
-    report(visitor);
+void HandoverServer::mend() {
+  const int watched = watching_ ? file_.fd() : -1;
+  const auto before = file_.mend();
+  if (!before) return;
+  if (std::exchange(watching_, false)) loop_.unwatch(watched);
+  watch();
+  // Nobody can come to the old socket any more, but some may have been waiting there.
+  const auto end = steady_clock::now() + kLongestTurn;
+  while (steady_clock::now() < end && serve_one(before->get()) == Accepted::somebody) {
   }
 }
 

@@ -1,12 +1,15 @@
-// The UNIX socket on which processes ask for the segment.
+// Hands the segment to the processes that ask for it at the UNIX socket.
 #pragma once
 
 #include <sys/types.h>
 
+#include <chrono>
 #include <functional>
 #include <string>
 
 #include "base/descriptor.h"
+#include "daemon/event_loop.h"
+#include "daemon/socket_file.h"
 #include "lanes/segment.h"
 #include "portpool/handover.h"
 #include "portpool/segment.h"
@@ -14,22 +17,15 @@
 namespace portpool {
 
 struct HandoverPolicy {
-  std::string group;                   // its members may attach; empty: none
+  gid_t group = SocketFile::kNoGroup;  // its members may attach
   NetworkNamespace network_namespace;  // who is in another one is refused
 };
 
+// The group of that name, SocketFile::kNoGroup for "". UserError: there is none.
+gid_t group_named(const std::string& name);
+
 class HandoverServer {
  public:
-  // Listens on `path`. A socket file that nobody listens on is replaced; a live daemon, a file that
-  // is no socket, a missing group: UserError. The directory is made when it is missing (mode 0755).
-  HandoverServer(std::string path, HandoverPolicy policy);
-  ~HandoverServer();  // removes the socket file
-  HandoverServer(const HandoverServer&) = delete;
-  HandoverServer& operator=(const HandoverServer&) = delete;
-
-  int fd() const { return listener_.get(); }
-  const std::string& path() const { return path_; }
-
   struct Visitor {
     pid_t pid;  // in poold's pid namespace; 0 when it cannot be seen from here
     uid_t uid;
@@ -37,17 +33,47 @@ class HandoverServer {
     bool may_command;       // root, or poold's own user
     Descriptor connection;  // for whoever takes it; else closed
   };
-  // Accepts everybody who waits, hands `segment` over or refuses, and reports each.
-  void serve(const Segment& segment, const std::function<void(Visitor&)>& report);
+
+  // Serves whoever comes while `loop` runs, in turns, and calls `report` for each; those who have
+  // gone before their turn came are passed over. Keeps the socket where it belongs
+  // (SocketFile::mend()). `loop` and `segment` must outlive the object.
+  HandoverServer(EventLoop& loop, SocketFile file, HandoverPolicy policy, const Segment& segment,
+                 std::function<void(Visitor&)> report);
+  ~HandoverServer();
+  HandoverServer(const HandoverServer&) = delete;
+  HandoverServer& operator=(const HandoverServer&) = delete;
+
+  const std::string& path() const { return file_.path(); }
+  // For a successor, while this one still listens.
+  const SocketFile& file() const { return file_; }
+  // Stops listening, and leaves the socket and its lock to a successor.
+  SocketFile::Handles give_up();
 
  private:
-  Handover judge(int connection, const ucred& peer) const;
+  enum class Accepted { somebody, nobody, nothing_to_accept_with };
 
-  std::string path_;
+  void watch();
+  void unwatch();
+  void serve_turn();
+  Accepted serve_one(int listener);
+  Accepted serve_without_descriptors(int listener);
+  void greet(Descriptor connection, bool may_stay);
+  Handover judge(int connection, const ucred& peer) const;
+  void mend();
+  void note_shortage();
+  void note_plenty();
+
+  EventLoop& loop_;
+  SocketFile file_;
   HandoverPolicy policy_;
-  gid_t gid_ = static_cast<gid_t>(-1);
-  Descriptor lock_;
-  Descriptor listener_;
+  const Segment& segment_;
+  std::function<void(Visitor&)> report_;
+  int resume_timer_;
+  int mend_timer_;
+  bool watching_ = false;
+  Descriptor spare_;  // given up to take a visitor in when there is no other
+  bool short_ = false;
+  std::chrono::steady_clock::time_point short_since_;
 };
 
 }  // namespace portpool
