@@ -1,26 +1,91 @@
 #include "daemon/clients.h"
 
+#include <poll.h>
+#include <spdlog/spdlog.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+
+#include <cerrno>
+#include <chrono>
+#include <system_error>
+#include <utility>
 
 #ifndef SYS_pidfd_open
 #define SYS_pidfd_open 434
 #endif
 
 namespace portpool {
+namespace {
+
+constexpr std::chrono::milliseconds kCoalesced{1};
+
+// The others are for connections, netlink sockets, files of /proc.
+constexpr rlim_t kShareOfDescriptors = 4;
+
+std::size_t most_followed() {
+  rlimit limit{};
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return 0;
+  return static_cast<std::size_t>(limit.rlim_cur / kShareOfDescriptors);
+}
+
+bool has_ended(const Descriptor& process) {
+  pollfd state{process.get(), POLLIN, 0};
+  return poll(&state, 1, 0) == 1;
+}
+
+}  // namespace
+
+Clients::Clients(EventLoop& loop, std::atomic<std::uint32_t>& count, std::function<void()> ended)
+    : loop_(loop), count_(count), ended_(std::move(ended)), ended_timer_(loop.add_timer([this] {
+        ended_due_ = false;
+        ended_();
+      })) {}
+
+Clients::~Clients() {
+  for (const auto& [pid, handle] : alive_) loop_.unwatch(handle.get());
+}
 
 void Clients::attached(pid_t pid) {
-  if (pid <= 0 || alive_.contains(pid)) return;
+  if (pid <= 0) return;
+  if (const auto known = alive_.find(pid); known != alive_.end()) {
+    if (!has_ended(known->second)) return;
+    forget(pid);  // its number has been given to another process
+  }
+  const std::size_t room = most_followed();
+  if (alive_.size() >= room) return say_full_once(room);
   Descriptor handle(static_cast<int>(syscall(SYS_pidfd_open, pid, 0)));
-  if (!handle) return;
-  const int fd = handle.get();
+  if (handle) return follow(pid, std::move(handle));
+  if (errno == EMFILE || errno == ENFILE) say_full_once(room);
+}
+
+void Clients::follow(pid_t pid, Descriptor handle) {
+  try {
+    loop_.watch(handle.get(), [this, pid] { forget(pid); });
+  } catch (const std::system_error&) {
+    return;  // fs.epoll.max_user_watches
+  }
   alive_.emplace(pid, std::move(handle));
-  loop_.watch(fd, [this, pid, fd] {
-    loop_.unwatch(fd);
-    alive_.erase(pid);
-    count_.store(static_cast<std::uint32_t>(alive_.size()), std::memory_order_relaxed);
-  });
   count_.store(static_cast<std::uint32_t>(alive_.size()), std::memory_order_relaxed);
+}
+
+void Clients::forget(pid_t pid) {
+  const auto known = alive_.find(pid);
+  loop_.unwatch(known->second.get());
+  alive_.erase(known);
+  count_.store(static_cast<std::uint32_t>(alive_.size()), std::memory_order_relaxed);
+  // Full and not full in turns is one event.
+  if (alive_.size() < most_followed() / 2) said_full_ = false;
+  if (!std::exchange(ended_due_, true)) loop_.set_timer(ended_timer_, kCoalesced);
+}
+
+void Clients::say_full_once(std::size_t room) {
+  if (std::exchange(said_full_, true)) return;
+  spdlog::warn(
+      "{} attached processes are counted, with room for {} (a quarter of RLIMIT_NOFILE): those "
+      "that come now attach all the same, but \"attached\" in status is the least that there are; "
+      "raise LimitNOFILE= of poold's unit, or ulimit -n",
+      alive_.size(), room);
 }
 
 }  // namespace portpool

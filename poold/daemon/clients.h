@@ -4,7 +4,9 @@
 #include <sys/types.h>
 
 #include <atomic>
+#include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <map>
 
 #include "base/descriptor.h"
@@ -14,16 +16,30 @@ namespace portpool {
 
 class Clients {
  public:
-  // Keeps `count` at the number of processes known to be alive.
-  Clients(EventLoop& loop, std::atomic<std::uint32_t>& count) : loop_(loop), count_(count) {}
+  // Keeps `count` at the number of processes known to be alive. `ended` is called from the loop
+  // when some of them have ended, once for all that end within a millisecond.
+  Clients(EventLoop& loop, std::atomic<std::uint32_t>& count, std::function<void()> ended);
+  ~Clients();
+  Clients(const Clients&) = delete;
+  Clients& operator=(const Clients&) = delete;
 
   // A process attached. One that cannot be followed (pid 0: another pid namespace; a kernel
   // before 5.3; no descriptor left) is not counted. Attaching twice (exec, a restart) counts once.
+  // A quarter of the descriptors that poold may have (RLIMIT_NOFILE) is for this: the count is then
+  // the least that there are.
   void attached(pid_t pid);
 
  private:
+  void follow(pid_t pid, Descriptor handle);
+  void forget(pid_t pid);
+  void say_full_once(std::size_t room);
+
   EventLoop& loop_;
   std::atomic<std::uint32_t>& count_;
+  std::function<void()> ended_;
+  int ended_timer_;
+  bool ended_due_ = false;
+  bool said_full_ = false;
   std::map<pid_t, Descriptor> alive_;  // pidfds
 };
 

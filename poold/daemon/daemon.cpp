@@ -97,7 +97,7 @@ Daemon::Daemon(EventLoop& loop, const Config& config)
       reconciler_(segment_.writer(), config.pools, strategy_, [this] { pulse_.progress(); }),
       arms_(loop, segment_, strategy_),
       comparisons_(loop, arms_),
-      clients_(loop, segment_.header().clients),
+      clients_(loop, segment_.header().clients, [] {}),
       doorbell_(segment_.view().hints().doorbell),
       requests_(loop, [this] { return reconciler_.serve_requests(); }),
       attention_(loop, [this] { return attend(); }) {
