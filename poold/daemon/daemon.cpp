@@ -34,7 +34,9 @@ bool is_own_command(pid_t pid) {
 }
 
 Strategy choose_strategy(const Config& config) {
-  const bool can_pin = kernel::probe_features().local_port_range;
+  const kernel::KernelFeatures features = kernel::probe_features();
+  if (!features.untried.empty()) throw UserError(features.untried);
+  const bool can_pin = features.local_port_range;
   switch (config.strategy) {
     case StrategyChoice::automatic:
       return can_pin ? Strategy::port_range : Strategy::bind;

@@ -2,7 +2,9 @@
 
 #include <sys/utsname.h>
 
+#include <cerrno>
 #include <cstdint>
+#include <cstring>
 #include <exception>
 
 #include "base/descriptor.h"
@@ -50,6 +52,7 @@ KernelFeatures probe_features() {
   constexpr std::uint32_t kOnePort = 40000U << 16 | 40000U;
   KernelFeatures found;
   const Socket tcp(AF_INET, IPPROTO_TCP);
+  if (!tcp.open()) found.untried = std::string("cannot open a TCP socket: ") + std::strerror(errno);
   found.local_port_range = tcp.takes(IPPROTO_IP, IP_LOCAL_PORT_RANGE, kOnePort);
   found.bind_address_no_port = tcp.takes(IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1);
   found.netns_cookie = tcp.has_netns_cookie();

@@ -7,6 +7,7 @@
 namespace portpool::kernel {
 
 struct KernelFeatures {
+  std::string untried;                  // why there was no socket to try with; empty: there was
   bool local_port_range = false;        // IP_LOCAL_PORT_RANGE (Linux 6.3)
   bool bind_address_no_port = false;    // IP_BIND_ADDRESS_NO_PORT (Linux 4.2)
   bool netns_cookie = false;            // SO_NETNS_COOKIE (Linux 5.14)
@@ -15,7 +16,7 @@ struct KernelFeatures {
   std::string release;                  // uname -r
 };
 
-// Takes a few socket calls; throws nothing: what cannot be tried counts as missing.
+// Takes a few socket calls; throws nothing: what cannot be tried is shown as missing.
 KernelFeatures probe_features();
 
 }  // namespace portpool::kernel

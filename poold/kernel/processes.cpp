@@ -46,7 +46,9 @@ std::optional<std::uint32_t> socket_inode(std::string_view link) {
 void scan_process(pid_t pid, ProcessScan& scan) {
   const Directory descriptors(::opendir(file_of(pid, "fd").c_str()));
   if (!descriptors) {
-    if ((errno == EACCES || errno == EPERM) && !is_kernel_thread(pid)) ++scan.unreadable;
+    const bool no_descriptor = errno == EMFILE || errno == ENFILE || errno == ENOMEM;
+    const bool not_permitted = errno == EACCES || errno == EPERM;
+    if (no_descriptor || (not_permitted && !is_kernel_thread(pid))) ++scan.unreadable;
     return;
   }
   const auto index = static_cast<std::uint32_t>(scan.processes.size());

@@ -28,7 +28,7 @@ struct ProcessScan {
   std::vector<ProcessRecord> processes;  // those that hold a socket
   // By inode, each once: of several holders (after fork()) the one with the lowest pid.
   std::vector<SocketHolder> holders;
-  std::uint32_t unreadable = 0;  // user processes whose descriptors may not be read
+  std::uint32_t unreadable = 0;  // user processes whose descriptors may not or could not be read
   bool proc_mounted = true;      // false: /proc cannot be listed, nothing is known
 
   const ProcessRecord* holder_of(std::uint32_t inode) const;

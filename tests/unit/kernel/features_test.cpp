@@ -6,6 +6,7 @@
 
 #include "base/descriptor.h"
 #include "kernel/sysctl.h"
+#include "support/no_descriptors.h"
 #include "unit/kernel/private_namespace.h"
 
 namespace portpool::kernel {
@@ -26,6 +27,7 @@ TEST_F(FeaturesTest, FindsWhatTheVersionPromises) {
   utsname name{};
   ASSERT_EQ(::uname(&name), 0);
   EXPECT_EQ(found.release, name.release);
+  EXPECT_EQ(found.untried, "");
   EXPECT_TRUE(found.bind_address_no_port || !at_least(found.release, 4, 2));
   EXPECT_TRUE(found.netns_cookie || !at_least(found.release, 5, 14));
   EXPECT_TRUE(found.local_port_range || !at_least(found.release, 6, 3));
@@ -41,6 +43,11 @@ TEST_F(FeaturesTest, MptcpIsWhatTheNamespaceAllows) {
   EXPECT_TRUE(probe_features().mptcp);
   ASSERT_NO_FATAL_FAILURE(set_sysctl("net/mptcp/enabled", "0"));
   EXPECT_FALSE(probe_features().mptcp);
+}
+
+TEST_F(FeaturesTest, OutOfDescriptorsNothingIsTried) {
+  const test::NoDescriptors none;
+  EXPECT_NE(probe_features().untried, "");
 }
 
 TEST_F(FeaturesTest, LeavesNoDescriptorBehind) {

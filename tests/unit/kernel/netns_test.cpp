@@ -2,6 +2,7 @@
 
 #include <thread>
 
+#include "support/no_descriptors.h"
 #include "unit/kernel/private_namespace.h"
 
 namespace portpool::kernel {
@@ -29,6 +30,12 @@ TEST_F(NetnsTest, IsTheCallingThreadsAndNotTheProcesss) {
   EXPECT_NE(other.inode, mine.inode);
   EXPECT_FALSE(other.same_as(mine));
   EXPECT_TRUE(mine.same_as(current_network_namespace()));
+}
+
+// A cookie of 0 would let visitors of every namespace in.
+TEST_F(NetnsTest, OutOfDescriptorsNothingIsKnown) {
+  const test::NoDescriptors none;
+  EXPECT_THROW(current_network_namespace(), std::system_error);
 }
 
 }  // namespace
