@@ -36,7 +36,7 @@ class HandoverServer {
 
   // Serves whoever comes while `loop` runs, in turns, and calls `report` for each; those who have
   // gone before their turn came are passed over. Keeps the socket where it belongs
-  // (SocketFile::mend()). `loop` and `segment` must outlive the object.
+  // (SocketFile::mend()). `segment` must outlive the object; `loop` too, and not run after its end.
   HandoverServer(EventLoop& loop, SocketFile file, HandoverPolicy policy, const Segment& segment,
                  std::function<void(Visitor&)> report);
   ~HandoverServer();
