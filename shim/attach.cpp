@@ -5,6 +5,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/time.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -98,13 +99,28 @@ NetworkNamespace namespace_of(const Descriptor& socket) {
   return result;
 }
 
-bool connect_to_daemon(const Descriptor& socket) {
+// When the queue of those who wait to be accepted is full, waits for a place in it, behind those
+// who wait already; at most until `deadline`.
+bool connect_when_there_is_room(const Descriptor& socket, const sockaddr_un& address,
+                                std::uint64_t deadline) {
+  syscall(SYS_fcntl, socket.get(), F_SETFL, 0);
+  for (std::uint64_t now = now_ns(); now < deadline; now = now_ns()) {
+    const timeval rest{0, static_cast<suseconds_t>((deadline - now) / 1000 + 1)};
+    syscall(SYS_setsockopt, socket.get(), SOL_SOCKET, SO_SNDTIMEO, &rest, sizeof rest);
+    if (syscall(SYS_connect, socket.get(), &address, sizeof address) == 0) return true;
+    if (errno != EINTR) return false;
+  }
+  return false;
+}
+
+bool connect_to_daemon(const Descriptor& socket, std::uint64_t deadline) {
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
   const std::size_t length = std::strlen(settings.socket_path);
   if (length >= sizeof address.sun_path) return false;
   std::memcpy(address.sun_path, settings.socket_path, length + 1);
-  return syscall(SYS_connect, socket.get(), &address, sizeof address) == 0;
+  if (syscall(SYS_connect, socket.get(), &address, sizeof address) == 0) return true;
+  return errno == EAGAIN && connect_when_there_is_room(socket, address, deadline);
 }
 
 // What the daemon sent: its one message and the descriptors that came with it.
@@ -139,10 +155,10 @@ void take_descriptors(msghdr& header, Answer& answer) {
   }
 }
 
-// Waits for it at most kAttachTimeoutMs.
-void receive_answer(const Descriptor& socket, Answer& answer) {
+void receive_answer(const Descriptor& socket, Answer& answer, std::uint64_t deadline) {
   constexpr std::size_t kMostDescriptors = 253;  // SCM_MAX_FD, unix(7)
-  const timespec timeout{0, kAttachTimeoutMs * 1'000'000L};
+  const std::uint64_t now = now_ns();
+  const timespec timeout{0, now < deadline ? static_cast<long>(deadline - now) : 0};
   pollfd ready{socket.get(), POLLIN, 0};
   if (syscall(SYS_ppoll, &ready, 1, &timeout, nullptr, 0) != 1) return;
   iovec part{&answer.message, sizeof answer.message};
@@ -241,13 +257,15 @@ bool attach(FallbackReason& why) {
     why = FallbackReason::k_attach_failed;
     return false;
   }
-  if (!connect_to_daemon(socket)) {
+  // For all of it together.
+  const std::uint64_t deadline = now_ns() + kAttachTimeoutMs * kNsPerMs;
+  if (!connect_to_daemon(socket, deadline)) {
     why = errno == EACCES || errno == EPERM ? FallbackReason::k_attach_refused
                                             : FallbackReason::k_no_daemon;
     return false;
   }
   Answer answer;
-  receive_answer(socket, answer);
+  receive_answer(socket, answer, deadline);
   const HandoverMessage& message = answer.message;
   // A daemon of another layout may send another length; the beginning of its message is the same.
   constexpr long kBeginning = offsetof(HandoverMessage, answer);

@@ -5,6 +5,7 @@
 #include <poll.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/time.h>
 #include <sys/un.h>
 
 #include <cstddef>
@@ -98,8 +99,12 @@ Descriptor connect_to_daemon(const std::string& path) {
                                 sizeof address.sun_path - 1));
   }
   path.copy(address.sun_path, path.size());
-  Descriptor socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  Descriptor socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  // Where many knock at once one has to wait for a place in the queue (unix(7), SO_SNDTIMEO).
+  const timeval patience{kPatienceMs / 1000, 0};
+  setsockopt(socket.get(), SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
   if (::connect(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0) {
+    fcntl(socket.get(), F_SETFL, O_NONBLOCK);
     return socket;
   }
   const int reason = errno;
@@ -114,6 +119,10 @@ Descriptor connect_to_daemon(const std::string& path) {
         fmt::format("no permission to open {}; run as root, or as a member of the daemon's "
                     "socket_group",
                     path));
+  }
+  if (reason == EAGAIN) {
+    throw UserError(
+        fmt::format("the daemon on {} does not come round to those who ask; is it stopped?", path));
   }
   throw UserError(fmt::format("cannot connect to {}: {}", path, std::strerror(reason)));
 }
