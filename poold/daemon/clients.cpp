@@ -8,6 +8,7 @@
 
 #include <cerrno>
 #include <chrono>
+#include <cstring>
 #include <system_error>
 #include <utility>
 
@@ -53,10 +54,12 @@ void Clients::attached(pid_t pid) {
     forget(pid);  // its number has been given to another process
   }
   const std::size_t room = most_followed();
-  if (alive_.size() >= room) return say_full_once(room);
+  if (alive_.size() >= room) {
+    return say_full_once("there is room for no more (a quarter of RLIMIT_NOFILE)");
+  }
   Descriptor handle(static_cast<int>(syscall(SYS_pidfd_open, pid, 0)));
   if (handle) return follow(pid, std::move(handle));
-  if (errno == EMFILE || errno == ENFILE) say_full_once(room);
+  if (errno == EMFILE || errno == ENFILE) say_full_once(std::strerror(errno));
 }
 
 void Clients::follow(pid_t pid, Descriptor handle) {
@@ -79,13 +82,13 @@ void Clients::forget(pid_t pid) {
   if (!std::exchange(ended_due_, true)) loop_.set_timer(ended_timer_, kCoalesced);
 }
 
-void Clients::say_full_once(std::size_t room) {
+void Clients::say_full_once(const char* why) {
   if (std::exchange(said_full_, true)) return;
   spdlog::warn(
-      "{} attached processes are counted, with room for {} (a quarter of RLIMIT_NOFILE): those "
-      "that come now attach all the same, but \"attached\" in status is the least that there are; "
-      "raise LimitNOFILE= of poold's unit, or ulimit -n",
-      alive_.size(), room);
+      "{} attached processes are counted: {}; those that come now attach all the same, but "
+      "\"attached\" in status is the least that there are; raise LimitNOFILE= of poold's unit, or "
+      "ulimit -n",
+      alive_.size(), why);
 }
 
 }  // namespace portpool

@@ -32,7 +32,7 @@ class Clients {
  private:
   void follow(pid_t pid, Descriptor handle);
   void forget(pid_t pid);
-  void say_full_once(std::size_t room);
+  void say_full_once(const char* why);
 
   EventLoop& loop_;
   std::atomic<std::uint32_t>& count_;
