@@ -86,7 +86,7 @@ TEST_F(ClientsTest, AQuarterOfTheDescriptorsIsForThem) {
   for (int i = 0; i < 24; ++i) clients.attached(start_child());
   const std::string log = testing::internal::GetCapturedStdout();
   EXPECT_EQ(count, 16U);
-  const std::size_t said = log.find("16 attached processes are counted, with room for 16");
+  const std::size_t said = log.find("16 attached processes are counted: there is room for no more");
   EXPECT_NE(said, std::string::npos) << log;
   EXPECT_EQ(log.find("are counted", said + 60), std::string::npos) << log;
   // Where one has gone there is room.
