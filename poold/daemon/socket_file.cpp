@@ -19,6 +19,10 @@
 namespace portpool {
 namespace {
 
+// Visitors who wait to be accepted; more of them wait for a place here (unix(7)). Few enough for the
+// last one to be served in some milliseconds.
+constexpr int kQueue = 512;
+
 sockaddr_un socket_address(const std::string& path) {
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
@@ -60,7 +64,7 @@ void require_listening(int socket) {
 
 // So that those who ask who listens here (SO_PEERCRED) hear of this process: the kernel notes it at
 // each listen().
-void listen_as_this_process(int socket) { listen(socket, SOMAXCONN); }
+void listen_as_this_process(int socket) { listen(socket, kQueue); }
 
 // The pid of whoever listens at `address`, 0 when it cannot be seen; nullopt when nobody does.
 std::optional<pid_t> listener_at(const sockaddr_un& address) {
@@ -132,7 +136,7 @@ Descriptor listen_on(const std::string& path, gid_t group) {
   std::string failed;
   if (group != SocketFile::kNoGroup && lchown(path.c_str(), static_cast<uid_t>(-1), group) != 0) {
     failed = with_errno(fmt::format("cannot give {} to group {}", path, group));
-  } else if (listen(listener.get(), SOMAXCONN) != 0) {
+  } else if (listen(listener.get(), kQueue) != 0) {
     failed = with_errno("cannot listen on " + path);
   }
   if (!failed.empty()) {
