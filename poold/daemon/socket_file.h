@@ -27,8 +27,8 @@ class SocketFile {
   // replaced; a directory that is missing is made (0755). UserError: another daemon has it, a file
   // there is no socket, it cannot be made.
   static SocketFile make(std::string path, gid_t group = kNoGroup);
-  // Goes on with what a predecessor gave up, or still has open: `handles` is closed by neither's
-  // end before the other's. UserError: the listener does not listen, or on another path.
+  // Goes on with what a predecessor gave up, or has sent copies of; without a lock, mend() takes
+  // it. UserError: the listener does not listen, or on another path.
   static SocketFile take_over(std::string path, gid_t group, Handles handles);
   // A socket that listens already and whose file is somebody else's to make, to look after and to
   // remove (socket activation). Its path is what it is bound to. UserError: it is not a listening
