@@ -1,28 +1,29 @@
-#include <spdlog/sinks/stdout_sinks.h>
-#include <spdlog/spdlog.h>
-
 #include <cstdio>
 #include <exception>
+#include <string_view>
 
+#include "base/error.h"
 #include "cli/arguments.h"
+#include "daemon/log.h"
+#include "daemon/process_setup.h"
 
 namespace {
 
 constexpr int kFailed = 2;
 
-int run_program(int argc, char** argv) {
-  spdlog::set_default_logger(spdlog::stderr_logger_mt("poold"));
-  spdlog::set_pattern("%Y-%m-%dT%H:%M:%S.%e poold[%P] %l: %v");
-  return portpool::run_command_line(argc, argv);
-}
-
 }  // namespace
 
 int main(int argc, char** argv) {
   try {
-    return run_program(argc, argv);
+    portpool::have_standard_descriptors();
+    if (argc > 1 && argv[1] == std::string_view("serve")) portpool::hold_reload();
+    const int status = portpool::run_command_line(argc, argv);
+    if (std::fflush(stdout) != 0) {
+      throw portpool::UserError(portpool::with_errno("cannot write to standard output"));
+    }
+    return status;
   } catch (const std::exception& error) {
-    std::fprintf(stderr, "poold: %s\n", error.what());
+    portpool::say_at_the_end(error.what());
     return kFailed;
   }
 }

@@ -34,6 +34,11 @@ void add_serve(CLI::App& program, int& status) {
                    "Listen here instead of where the configuration says")
       ->envname("PORTPOOL_SOCKET")
       ->type_name("PATH");
+  command
+      ->add_option("--log-level", options->log_level,
+                   "What the log has, whatever the configuration says")
+      ->check(CLI::IsMember({"trace", "debug", "info", "warn", "error", "critical", "off"}))
+      ->type_name("LEVEL");
   command->callback([options, &status] { status = serve_command(*options); });
 }
 

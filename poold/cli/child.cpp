@@ -16,6 +16,7 @@
 #include <string_view>
 
 #include "base/descriptor.h"
+#include "daemon/process_setup.h"
 
 namespace portpool {
 namespace {
@@ -74,6 +75,7 @@ void Child::start(const std::vector<std::string>& command,
   if (pid_ == 0) {
     // Only async-signal-safe calls: other threads were not copied.
     pthread_sigmask(SIG_SETMASK, &mask_, nullptr);
+    restore_for_command();
     execvpe(arguments[0], arguments.data(), settings.data());
     const int reason = errno;
     (void)!write(writer.get(), &reason, sizeof reason);

@@ -14,7 +14,8 @@ namespace portpool {
 
 struct ServeOptions {
   std::string config;
-  std::string socket;  // empty: where the configuration says
+  std::string socket;     // empty: where the configuration says
+  std::string log_level;  // empty: as the configuration says
 };
 
 struct RunOptions {

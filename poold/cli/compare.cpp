@@ -1,5 +1,4 @@
 #include <fmt/format.h>
-#include <spdlog/spdlog.h>
 
 #include <cmath>
 #include <csignal>
@@ -15,6 +14,8 @@
 #include "compare/comparison.h"
 #include "compare/environment.h"
 #include "daemon/daemon.h"
+#include "daemon/log.h"
+#include "daemon/process_setup.h"
 #include "kernel/netns.h"
 #include "observe/segment_reader.h"
 
@@ -185,6 +186,8 @@ int compare_running(CompareOptions options) {
 int compare_own_command(const CompareOptions& options) {
   const std::filesystem::path library = find_library();
   Outputs outputs(options);
+  prepare_to_serve();
+  const DaemonLog log(LogLevel::warn);
   Child child;
   EventLoop loop;
   const PrivateFolder folder;
@@ -214,7 +217,6 @@ int compare_own_command(const CompareOptions& options) {
 
 int run_comparison(const CompareOptions& options) {
   check(options);
-  spdlog::set_level(spdlog::level::warn);
   if (options.command.empty() && !options.sources.empty()) {
     throw UserError(
         "--source is for a command of one's own; a running daemon has its configuration");

@@ -1,5 +1,3 @@
-#include <spdlog/spdlog.h>
-
 #include <filesystem>
 #include <optional>
 
@@ -14,6 +12,8 @@
 #include "compare/comparison.h"
 #include "compare/environment.h"
 #include "daemon/daemon.h"
+#include "daemon/log.h"
+#include "daemon/process_setup.h"
 #include "kernel/netns.h"
 #include "observe/report.h"
 #include "observe/segment_reader.h"
@@ -115,7 +115,8 @@ int run(const RunOptions& options) {
   OutputFile json(options.json);
   Child child;
   EventLoop loop;
-  spdlog::set_level(spdlog::level::warn);
+  prepare_to_serve();
+  const DaemonLog log(LogLevel::warn);
   // Sources and mode ab are the daemon's business: those of a running one stay as they are.
   const bool own_daemon = two_arms(options) || !options.sources.empty();
   const auto shared = own_daemon ? std::nullopt : running_daemon(options.socket);

@@ -1,20 +1,22 @@
 #include "daemon/config.h"
 
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <grp.h>
 #include <ifaddrs.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
-#include <filesystem>
-#include <fstream>
+#include <cerrno>
 #include <functional>
 #include <map>
-#include <sstream>
 
 #define TOML_EXCEPTIONS 1
 #include <toml++/toml.h>
 
 #include "base/address_text.h"
+#include "base/descriptor.h"
 #include "base/error.h"
 #include "kernel/routes.h"
 #include "lanes/segment.h"
@@ -199,6 +201,8 @@ class Reader {
                config.metrics_listen = parse_endpoint(place);
                if (!config.metrics_listen) fail(n, fmt::format("\"{}\" is not {}", place, kForm));
              }},
+            {"log_level",
+             [&](const toml::node& n) { config.log_level = one_of<LogLevel>(n, log_levels()); }},
             {"max_lanes", [&](const toml::node& n) { config.max_lanes = number(n, 1, kMaxLanes); }},
             {"sources_optional",
              [&](const toml::node& n) { config.sources_optional = yes_or_no(n); }},
@@ -230,6 +234,43 @@ class Reader {
  private:
   std::string name_;
 };
+
+const char* kind_of(mode_t mode) {
+  switch (mode & S_IFMT) {
+    case S_IFDIR:
+      return "a directory";
+    case S_IFIFO:
+      return "a FIFO or pipe";
+    case S_IFSOCK:
+      return "a socket";
+    default:
+      return "a device";
+  }
+}
+
+std::string content_of(const std::string& path) {
+  const std::string trouble = "cannot read the configuration " + path;
+  // Opening a FIFO does not wait for a writer then; regular files take no notice (open(2)).
+  const Descriptor file(open(path.c_str(), O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC));
+  struct stat info {};
+  if (!file || fstat(file.get(), &info) != 0) throw UserError(with_errno(trouble));
+  if (!S_ISREG(info.st_mode)) {
+    throw UserError(
+        fmt::format("{}: it is {}, and must be a regular file", trouble, kind_of(info.st_mode)));
+  }
+  std::string text;
+  char part[16384];
+  ssize_t got = 0;
+  while ((got = read(file.get(), part, sizeof part)) > 0 || (got < 0 && errno == EINTR)) {
+    if (got > 0) text.append(part, static_cast<std::size_t>(got));
+    if (text.size() > kLargestConfig) {
+      throw UserError(fmt::format("{}: it has more than {} KiB; is it the right file?", trouble,
+                                  kLargestConfig / 1024));
+    }
+  }
+  if (got < 0) throw UserError(with_errno(trouble));
+  return text;
+}
 
 }  // namespace
 
@@ -309,17 +350,7 @@ Config parse_config(std::string_view text, const std::string& name, AbsentSource
 }
 
 Config load_config(const std::string& path, AbsentSources absent) {
-  if (std::filesystem::is_directory(path)) {
-    errno = EISDIR;
-    throw UserError(with_errno("cannot read the configuration " + path));
-  }
-  std::ifstream file(path);
-  std::ostringstream text;
-  // An empty file is a good one, but copying nothing counts as a failure.
-  if (!file || (file.peek() != std::ifstream::traits_type::eof() && !(text << file.rdbuf()))) {
-    throw UserError(with_errno("cannot read the configuration " + path));
-  }
-  return parse_config(text.str(), path, absent);
+  return parse_config(content_of(path), path, absent);
 }
 
 }  // namespace portpool

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "daemon/log_level.h"
 #include "kernel/answer.h"
 #include "lanes/rules.h"
 #include "portpool/handover.h"
@@ -29,9 +30,10 @@ struct Config {
   std::string socket_group;  // empty: only root and poold's own user may attach
   std::uint32_t max_lanes = 1024;
   std::optional<Endpoint> metrics_listen;  // none: no metrics are served
-  bool sources_optional = false;           // a source that is not here yet is no error
-  std::vector<PoolRule> pools;             // the implicit last one included
-  std::vector<std::string> warnings;       // about what is in force all the same; for the log
+  LogLevel log_level = LogLevel::info;
+  bool sources_optional = false;      // a source that is not here yet is no error
+  std::vector<PoolRule> pools;        // the implicit last one included
+  std::vector<std::string> warnings;  // about what is in force all the same; for the log
 };
 
 // A configuration without a file.
@@ -51,7 +53,9 @@ std::optional<SourceProblem> add_source(PoolRule& rule, const std::string& text)
 // What a source that is not this host's means, where sources_optional does not say.
 enum class AbsentSources { error, warning };
 
-// Throws UserError naming file, line, column and what was expected.
+// Throws UserError naming file, line, column and what was expected. The file must be a regular one
+// and have at most kLargestConfig bytes; another kind, such as a FIFO, is refused without waiting.
+inline constexpr std::size_t kLargestConfig = std::size_t{1} << 20;
 Config load_config(const std::string& path, AbsentSources absent = AbsentSources::error);
 Config parse_config(std::string_view text, const std::string& name,
                     AbsentSources absent = AbsentSources::error);

@@ -5,10 +5,11 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <bit>
 #include <filesystem>
+#include <utility>
 
 #include "base/error.h"
+#include "daemon/log.h"
 #include "kernel/features.h"
 #include "kernel/netns.h"
 #include "observe/metrics.h"
@@ -115,6 +116,7 @@ Daemon::Daemon(EventLoop& loop, const Config& config)
     reconciler_.read_settings();
     // A client that died between its request and the bell must not silence the others.
     requests_.ask();
+    say_what_was_left_out();
   });
   loop_.repeat_timer(settings, Reconciler::kSettingsPause);
   loop_.watch(doorbell_.fd(), [this] {
@@ -185,11 +187,12 @@ void Daemon::receive(HandoverServer::Visitor& visitor) {
 // Whoever is refused can come again at once.
 void Daemon::note_refusal(const HandoverServer::Visitor& visitor) {
   segment_.header().attaches_refused.fetch_add(1, std::memory_order_relaxed);
-  if (!std::has_single_bit(++refusals_)) return;
-  spdlog::warn("refused pid {} (uid {}): {} ({} refused so far)", visitor.pid, visitor.uid,
-               visitor.answer == Handover::refused_netns ? "it is in another network namespace"
-                                                         : "it is not in socket_group",
-               refusals_);
+  warn_once_a_minute(
+      "refused",
+      fmt::format("refused pid {} (uid {}): {} ({} refused so far)", visitor.pid, visitor.uid,
+                  visitor.answer == Handover::refused_netns ? "it is in another network namespace"
+                                                            : "it is not in socket_group",
+                  ++refusals_));
 }
 
 }  // namespace portpool

@@ -1,5 +1,6 @@
 #include "daemon/reconciler.h"
 
+#include <fmt/format.h>
 #include <netinet/tcp.h>
 #include <spdlog/spdlog.h>
 
@@ -11,6 +12,7 @@
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "daemon/log.h"
 #include "daemon/sources.h"
 #include "kernel/routes.h"
 #include "lanes/lane_update.h"
@@ -359,18 +361,20 @@ void Reconciler::answer(const std::vector<LaneKey>& questions) {
                                answer.flags)) {
       warn_rarely({question.destination, question.destination_port});
     }
+    if (!spdlog::should_log(spdlog::level::debug)) continue;
     for (const LaneRecord* record : answer.fresh) {
-      spdlog::info("lane {}: ports {}-{}", text_of(record->key), record->range.low,
-                   record->range.high);
+      spdlog::debug("lane {}: ports {}-{}", text_of(record->key), record->range.low,
+                    record->range.high);
     }
   }
 }
 
 // A destination that finds no place is asked for at every connect.
 void Reconciler::warn_rarely(const Endpoint& destination) {
-  if (!std::has_single_bit(++places_missing_)) return;
-  spdlog::warn("no place in the directory for {} ({} times so far); raise max_lanes",
-               to_text(destination), places_missing_);
+  warn_once_a_minute(
+      "no place in the directory",
+      fmt::format("no place in the directory for {} ({} times so far); raise max_lanes",
+                  to_text(destination), ++places_missing_));
 }
 
 bool Reconciler::note_supply(const LaneRecord& record, const LaneTruth* truth) {
@@ -400,7 +404,7 @@ void Reconciler::look_again(const std::vector<LaneRecord*>& records) {
         ask_for(*record, port);
       }
     } catch (const std::system_error& error) {
-      spdlog::warn("lane {}: {}", text_of(record->key), error.what());
+      warn_once_a_minute("lane", fmt::format("lane {}: {}", text_of(record->key), error.what()));
       return;
     }
   }
@@ -450,7 +454,7 @@ Turn Reconciler::serve_attention() {
         plenty_ = false;
       }
     } catch (const std::system_error& error) {
-      spdlog::warn("lane {}: {}", text_of(record.key), error.what());
+      warn_once_a_minute("lane", fmt::format("lane {}: {}", text_of(record.key), error.what()));
     }
     note_supply(record, nullptr);
   }
@@ -491,7 +495,7 @@ void Reconciler::pass() {
     }
   }
   if (const std::size_t retired = lanes_.retire_idle(); retired > 0) {
-    spdlog::info("{} idle lanes retired", retired);
+    spdlog::debug("{} idle lanes retired", retired);
   }
   const nanoseconds cpu = cpu_time() - cpu_before;
   StructureHeader& header = structure_.header();
