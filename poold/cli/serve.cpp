@@ -1,28 +1,55 @@
 #include <spdlog/spdlog.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 
 #include <csignal>
+#include <cstddef>
+#include <cstring>
 #include <optional>
+#include <string>
+#include <utility>
 
 #include "base/error.h"
 #include "cli/commands.h"
 #include "daemon/daemon.h"
 #include "daemon/log.h"
 #include "daemon/process_setup.h"
+#include "daemon/service_manager.h"
 
 namespace portpool {
 namespace {
 
+// Where a socket of the service manager's listens.
+std::string path_of(int listener) {
+  sockaddr_un address{};
+  socklen_t length = sizeof address;
+  getsockname(listener, reinterpret_cast<sockaddr*>(&address), &length);
+  if (length <= offsetof(sockaddr_un, sun_path) || address.sun_path[0] == '\0') {
+    throw UserError(
+        "the service manager's socket has no path; give the socket unit one, such as "
+        "ListenStream=/run/portpool/poold.sock");
+  }
+  return {address.sun_path, strnlen(address.sun_path, length - offsetof(sockaddr_un, sun_path))};
+}
+
 class Service {
  public:
-  explicit Service(const ServeOptions& options) : options_(options) {}
+  Service(const ServeOptions& options, ServiceManager& manager)
+      : options_(options), manager_(manager) {}
 
   void run() {
     // Before the daemon is there: a signal that comes while it starts waits for the loop.
     loop_.handle_signals({SIGTERM, SIGINT, SIGHUP}, [this](const signalfd_siginfo& signal) {
       if (signal.ssi_signo == SIGHUP) return reload();
+      manager_.stopping("ending");
       loop_.stop();
     });
     start();
+    if (const auto interval = manager_.watchdog_interval()) {
+      // From the loop itself: one that hangs says nothing.
+      loop_.repeat_timer(loop_.add_timer([this] { manager_.watchdog(); }), *interval);
+    }
+    manager_.ready("serving on " + daemon_->socket_path());
     loop_.run();
   }
 
@@ -31,6 +58,7 @@ class Service {
     Config config =
         options_.config.empty() ? default_config() : load_config(options_.config, absent);
     if (!options_.socket.empty()) config.socket = options_.socket;
+    if (!activated_path_.empty()) config.socket = activated_path_;
     if (!options_.log_level.empty()) config.log_level = log_levels().at(options_.log_level);
     return config;
   }
@@ -41,13 +69,21 @@ class Service {
   }
 
   void start() {
+    std::optional<ActivatedDescriptor> listener = manager_.take_listener();
+    if (listener) activated_path_ = path_of(listener->descriptor.get());
     const Config config = read_config(AbsentSources::error);
     apply_to_log(config);
-    daemon_.emplace(loop_, config);
-    spdlog::info("serving on {}", daemon_->socket_path());
+    daemon_.emplace(loop_, config, listener ? std::move(listener->descriptor) : Descriptor());
+    for (const ActivatedDescriptor& left : manager_.rest()) {
+      spdlog::warn("the service manager's descriptor \"{}\" is of no use here", left.name);
+    }
+    manager_.close_rest();
+    spdlog::info("serving on {}{}", daemon_->socket_path(),
+                 listener ? ", a socket of the service manager's" : "");
   }
 
   void reload() {
+    manager_.reloading();
     try {
       // Programs depend on the daemon by now: one address that is missing is no reason to keep all
       // other changes from them.
@@ -58,13 +94,17 @@ class Service {
         spdlog::warn("socket, socket_group, strategy and max_lanes take effect at the next start");
       }
       spdlog::info("configuration reloaded");
+      manager_.ready("serving on " + daemon_->socket_path());
     } catch (const std::exception& error) {
       daemon_->reload_failed();
       spdlog::error("{}; the old configuration stays in force", error.what());
+      manager_.ready("serving with the old configuration: the new one has an error, see the log");
     }
   }
 
   const ServeOptions& options_;
+  ServiceManager& manager_;
+  std::string activated_path_;  // empty: the socket is made here
   EventLoop loop_;
   std::optional<Daemon> daemon_;
 };
@@ -72,9 +112,10 @@ class Service {
 }  // namespace
 
 int serve_command(const ServeOptions& options) {
+  ServiceManager manager = ServiceManager::from_environment();
   prepare_to_serve();
   const DaemonLog log(LogLevel::info);
-  Service(options).run();
+  Service(options, manager).run();
   spdlog::info("ended");
   return 0;
 }

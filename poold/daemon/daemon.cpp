@@ -87,13 +87,15 @@ void apply(Segment& segment, const Config& config, ArmSwitch& arms) {
 
 }  // namespace
 
-Daemon::Daemon(EventLoop& loop, const Config& config)
+Daemon::Daemon(EventLoop& loop, const Config& config, Descriptor listener)
     : loop_(loop),
       config_(config),
       network_namespace_(kernel::current_network_namespace()),
       segment_(make_segment(config, network_namespace_)),
       pulse_([this] { segment_.beat(); }),
-      server_(loop, SocketFile::make(config.socket, group_named(config.socket_group)),
+      server_(loop,
+              listener ? SocketFile::activated(std::move(listener))
+                       : SocketFile::make(config.socket, group_named(config.socket_group)),
               {group_named(config.socket_group), network_namespace_}, segment_,
               [this](HandoverServer::Visitor& visitor) { receive(visitor); }),
       strategy_(choose_strategy(config)),

@@ -6,6 +6,7 @@
 #include <memory>
 #include <optional>
 
+#include "base/descriptor.h"
 #include "daemon/arm_switch.h"
 #include "daemon/clients.h"
 #include "daemon/comparison_server.h"
@@ -24,8 +25,9 @@ namespace portpool {
 class Daemon {
  public:
   // Everything is ready when this returns; nothing moves until the loop runs. Throws UserError or
-  // std::system_error.
-  Daemon(EventLoop& loop, const Config& config);
+  // std::system_error. `listener`: see SocketFile::activated();
+  // none: a socket is made.
+  Daemon(EventLoop& loop, const Config& config, Descriptor listener = {});
   ~Daemon();
 
   // Takes over what can change at run time (mode, metrics_listen, pools). The socket and max_lanes

@@ -24,8 +24,7 @@ namespace portpool {
 namespace {
 
 constexpr int kFirstActivated = 3;  // SD_LISTEN_FDS_START
-// A service manager that does not read is no reason for poold to stand still.
-constexpr int kPatienceMs = 100;
+constexpr std::chrono::milliseconds kNone{0};
 
 std::string taken_from_environment(const char* name) {
   const char* value = std::getenv(name);
@@ -124,7 +123,8 @@ ServiceManager ServiceManager::from_environment() {
   return manager;
 }
 
-bool ServiceManager::tell(std::string_view text, std::span<const int> descriptors) {
+bool ServiceManager::tell(std::string_view text, std::span<const int> descriptors,
+                          std::chrono::milliseconds patience) {
   if (!is_there()) return false;
   // A new socket each time: whoever listened under that name may have been replaced.
   const Descriptor socket = connected_to(socket_);
@@ -132,7 +132,8 @@ bool ServiceManager::tell(std::string_view text, std::span<const int> descriptor
   while (socket && !sent) {
     sent = send_with_descriptors(socket.get(), std::as_bytes(std::span(text)), descriptors);
     pollfd room{socket.get(), POLLOUT, 0};
-    if (!sent && (errno != EAGAIN || poll(&room, 1, kPatienceMs) <= 0)) break;
+    if (!sent && (errno != EAGAIN || poll(&room, 1, static_cast<int>(patience.count())) <= 0))
+      break;
   }
   if (!sent && !std::exchange(trouble_said_, true)) {
     spdlog::warn(
@@ -153,9 +154,11 @@ void ServiceManager::stopping(std::string_view status) {
   tell(fmt::format("STOPPING=1\nSTATUS={}", one_line(status)));
 }
 
-void ServiceManager::status(std::string_view status) { tell("STATUS=" + one_line(status)); }
+void ServiceManager::status(std::string_view status) {
+  tell("STATUS=" + one_line(status), {}, kNone);
+}
 
-void ServiceManager::watchdog() { tell("WATCHDOG=1"); }
+void ServiceManager::watchdog() { tell("WATCHDOG=1", {}, kNone); }
 
 bool ServiceManager::store(std::string_view name, std::span<const int> descriptors) {
   // FDPOLL=0: what cannot be polled, or has hung up, is kept all the same.

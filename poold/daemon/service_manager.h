@@ -40,6 +40,8 @@ class ServiceManager {
   // A reload begins; ready() ends it.
   void reloading();
   void stopping(std::string_view status);
+  // This and watchdog() never wait; the others a tenth of a second at most, for a service manager
+  // that does not read.
   void status(std::string_view status);
 
   // How often watchdog() has to be said, half of the time after which the service manager takes the
@@ -67,7 +69,9 @@ class ServiceManager {
   void close_rest() { activated_.clear(); }
 
  private:
-  bool tell(std::string_view text, std::span<const int> descriptors = {});
+  // Waits that long for room at the other end.
+  bool tell(std::string_view text, std::span<const int> descriptors = {},
+            std::chrono::milliseconds patience = std::chrono::milliseconds(100));
 
   std::string socket_;  // as in NOTIFY_SOCKET; empty: there is no one to tell
   std::optional<std::chrono::microseconds> watchdog_;
