@@ -16,10 +16,9 @@
 namespace portpool {
 namespace {
 
-// A terminal may have room, but not for a whole line.
 constexpr int kRetryMs = 10;
 
-bool may_block(const struct stat& file, int fd) {
+bool can_be_full(const struct stat& file, int fd) {
   return S_ISFIFO(file.st_mode) || (S_ISCHR(file.st_mode) && isatty(fd) != 0);
 }
 
@@ -30,33 +29,43 @@ LogOutlet::LogOutlet(int fd) : fd_(fd), ending_(eventfd(0, EFD_CLOEXEC | EFD_NON
   struct stat file {};
   if (fstat(fd, &file) != 0) return;
   is_socket_ = S_ISSOCK(file.st_mode);
-  if (!may_block(file, fd)) return;
+  if (!can_be_full(file, fd)) return;
   // Where that is forbidden, waiting for room must do: what was seen free may be taken by another
   // writer before us.
   own_ = Descriptor(open(fmt::format("/proc/self/fd/{}", fd).c_str(),
                          O_WRONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY));
+  may_block_ = !own_;
 }
 
 bool LogOutlet::write(std::string_view text) {
   const int fd = own_ ? own_.get() : fd_;
+  bool room_was_seen = false;
   while (!text.empty()) {
-    if (!await_room()) return false;
+    if (may_block_ && !await_room()) return false;
     // A pipe that can be written to takes this much without blocking (pipe(7)).
     const std::size_t part = std::min<std::size_t>(text.size(), PIPE_BUF);
     const ssize_t written = is_socket_ ? send(fd, text.data(), part, MSG_DONTWAIT | MSG_NOSIGNAL)
                                        : ::write(fd, text.data(), part);
     if (written >= 0) {
       text.remove_prefix(static_cast<std::size_t>(written));
+      room_was_seen = false;
     } else if (errno == EAGAIN) {
-      const int left = milliseconds_left();
-      if (left == 0) return false;
-      pollfd ending{left < 0 ? ending_.get() : -1, POLLIN, 0};
-      poll(&ending, 1, kRetryMs);
+      if (room_was_seen && !pause()) return false;
+      if (!await_room()) return false;
+      room_was_seen = true;
     } else if (errno != EINTR) {
       return false;
     }
   }
   return true;
+}
+
+// A terminal may have room, but not for a whole line.
+bool LogOutlet::pause() {
+  const int left = milliseconds_left();
+  pollfd ending{left < 0 ? ending_.get() : -1, POLLIN, 0};
+  if (left != 0) poll(&ending, 1, kRetryMs);
+  return left != 0;
 }
 
 void LogOutlet::end_by(std::chrono::steady_clock::time_point time) {

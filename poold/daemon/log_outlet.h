@@ -27,11 +27,13 @@ class LogOutlet {
 
  private:
   bool await_room();
+  bool pause();
   int milliseconds_left() const;
 
   const int fd_;
   Descriptor own_;  // a pipe or terminal opened once more, so as to be non-blocking for us alone
   bool is_socket_ = false;
+  bool may_block_ = false;                 // a pipe or terminal that could not be
   Descriptor ending_;                      // an eventfd that becomes readable in end_by()
   std::atomic<std::int64_t> end_ns_ = -1;  // of the steady clock; -1: not yet known
 };
