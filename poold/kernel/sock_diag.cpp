@@ -8,12 +8,15 @@
 #include <sys/time.h>
 #include <sys/uio.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <system_error>
+#include <vector>
 
 #include "base/descriptor.h"
 #include "kernel/sock_diag_parse.h"
+#include "kernel/socket_filter.h"
 
 namespace portpool::kernel {
 namespace {
@@ -45,6 +48,19 @@ void write_address(const Address& address, int family, __be32 (&words)[4]) {
   } else {
     std::memcpy(words, &address, sizeof address);
   }
+}
+
+template <class Body>
+std::span<const std::byte> bytes_of(const Body& body) {
+  return std::as_bytes(std::span(&body, 1));
+}
+
+// The port that all of them have, or 0.
+std::uint16_t common_port(std::span<const Endpoint> destinations) {
+  const std::uint16_t port = destinations.front().port;
+  const bool common = std::all_of(destinations.begin(), destinations.end(),
+                                  [&](const Endpoint& other) { return other.port == port; });
+  return common ? port : 0;
 }
 
 // A socket that is bound but not connected.
@@ -92,7 +108,7 @@ SockDiag::SockDiag()
                sizeof kAnswerTimeout);
   // No state selected: ends at once, but only a kernel that has tcp_diag accepts it.
   const DumpResult probe =
-      dump_family(AF_INET, {.states = 0}, RecordVisitor([](const SocketRecord&) {}));
+      dump_family(AF_INET, {.states = 0}, {}, RecordVisitor([](const SocketRecord&) {}));
   if (!probe.complete) throw_errno(probe.error, "sock_diag: the kernel does not list TCP sockets");
 }
 
@@ -101,29 +117,41 @@ SockDiag::SockDiag(SockDiag&&) noexcept = default;
 SockDiag& SockDiag::operator=(SockDiag&&) noexcept = default;
 
 DumpResult SockDiag::dump(const DumpFilter& filter, RecordVisitor visit) {
+  if (!filter.v4 && !filter.v6) return {.complete = true};
+  const int family = filter.v4 && filter.v6 ? AF_UNSPEC : filter.v4 ? AF_INET : AF_INET6;
   DumpFilter narrowed = filter;
-  if (filter.destination_port != 0) narrowed.states &= ~kUnconnectedStates;
-  if (filter.v4 && filter.v6) return dump_family(AF_UNSPEC, narrowed, visit);
-  if (filter.v4) return dump_family(AF_INET, narrowed, visit);
-  if (filter.v6) return dump_family(AF_INET6, narrowed, visit);
-  return {.complete = true};
+  std::vector<std::byte> program;
+  if (!filter.destinations.empty()) {
+    if (takes_programs_) program = destination_filter(filter.destinations);
+    // The kernel compares this before it runs a program.
+    if (filter.destination_port == 0) {
+      narrowed.destination_port = common_port(filter.destinations);
+    }
+    narrowed.states &= ~kUnconnectedStates;
+  }
+  if (narrowed.destination_port != 0) narrowed.states &= ~kUnconnectedStates;
+  const DumpResult result = dump_family(family, narrowed, program, visit);
+  if (program.empty() || result.error != EINVAL || result.records > 0) return result;
+  takes_programs_ = false;
+  return dump_family(family, narrowed, {}, visit);
 }
 
-DumpResult SockDiag::dump_family(int family, const DumpFilter& filter, const RecordVisitor& visit) {
+DumpResult SockDiag::dump_family(int family, const DumpFilter& filter, Program program,
+                                 const RecordVisitor& visit) {
   int error = 0;
   if (family == AF_UNSPEC) {
     // The older request: the only one that walks the table once for both families.
     inet_diag_req body{};
     body.id = any_socket(filter);
     body.idiag_states = filter.states;
-    error = request(TCPDIAG_GETSOCK, NLM_F_DUMP, &body, sizeof body);
+    error = request(TCPDIAG_GETSOCK, NLM_F_DUMP, bytes_of(body), program);
   } else {
     inet_diag_req_v2 body{};
     body.sdiag_family = static_cast<__u8>(family);
     body.sdiag_protocol = IPPROTO_TCP;
     body.id = any_socket(filter);
     body.idiag_states = filter.states;
-    error = request(SOCK_DIAG_BY_FAMILY, NLM_F_DUMP, &body, sizeof body);
+    error = request(SOCK_DIAG_BY_FAMILY, NLM_F_DUMP, bytes_of(body), program);
   }
   if (error != 0) return {.complete = false, .error = error, .records = 0};
   return receive(true, visit);
@@ -143,7 +171,7 @@ std::optional<SocketRecord> SockDiag::find(const Endpoint& local, const Endpoint
   write_address(remote.address, body.sdiag_family, body.id.idiag_dst);
   body.id.idiag_cookie[0] = body.id.idiag_cookie[1] = INET_DIAG_NOCOOKIE;
 
-  int error = request(SOCK_DIAG_BY_FAMILY, 0, &body, sizeof body);
+  int error = request(SOCK_DIAG_BY_FAMILY, 0, bytes_of(body));
   std::optional<SocketRecord> found;
   if (error == 0) {
     auto keep = [&](const SocketRecord& record) {
@@ -175,19 +203,34 @@ bool SockDiag::lists_bound_inactive() {
 }
 
 // Returns 0 or an errno.
-int SockDiag::request(std::uint16_t type, std::uint16_t flags, const void* body, std::size_t size) {
+int SockDiag::request(std::uint16_t type, std::uint16_t flags, std::span<const std::byte> body,
+                      Program program) {
   if (pending_) drain();
   nlmsghdr header{};
-  header.nlmsg_len = static_cast<__u32>(sizeof header + size);
+  nlattr attribute{};
+  static_assert(sizeof(inet_diag_req) % NLMSG_ALIGNTO == 0);
+  static_assert(sizeof(inet_diag_req_v2) % NLMSG_ALIGNTO == 0);
+  attribute.nla_type = INET_DIAG_REQ_BYTECODE;
+  attribute.nla_len = static_cast<__u16>(sizeof attribute + program.size());
+  const std::size_t attribute_size = program.empty() ? 0 : attribute.nla_len;
+  header.nlmsg_len = static_cast<__u32>(sizeof header + body.size() + attribute_size);
   header.nlmsg_type = type;
   header.nlmsg_flags = static_cast<__u16>(NLM_F_REQUEST | flags);
   header.nlmsg_seq = ++sequence_;
-  unsigned char message[sizeof header + sizeof(inet_diag_req)];
-  static_assert(sizeof(inet_diag_req_v2) <= sizeof(inet_diag_req));
-  std::memcpy(message, &header, sizeof header);
-  std::memcpy(message + sizeof header, body, size);
+  // The kernel reads these, and the type wants them not to be const.
+  iovec parts[] = {{&header, sizeof header},
+                   {const_cast<std::byte*>(body.data()), body.size()},
+                   {&attribute, sizeof attribute},
+                   {const_cast<std::byte*>(program.data()), program.size()}};
+  sockaddr_nl kernel{};
+  kernel.nl_family = AF_NETLINK;
+  msghdr message{};
+  message.msg_name = &kernel;
+  message.msg_namelen = sizeof kernel;
+  message.msg_iov = parts;
+  message.msg_iovlen = program.empty() ? 2 : 4;
   pending_ = true;
-  return ::mnl_socket_sendto(socket_.get(), message, header.nlmsg_len) < 0 ? errno : 0;
+  return ::sendmsg(::mnl_socket_get_fd(socket_.get()), &message, 0) < 0 ? errno : 0;
 }
 
 // A dump's answer ends with NLMSG_DONE, a look-up's with its one record; both with an error.

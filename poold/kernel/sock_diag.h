@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <span>
 
 #include "kernel/socket_record.h"
 
@@ -19,6 +20,10 @@ struct DumpFilter {
                                        // sockets.
   bool v4 = true;                      // AF_INET sockets
   bool v6 = true;                      // AF_INET6 sockets, those with IPv4 addresses included
+  // The sockets toward these are visited, and not many others: what the kernel's filter can leave
+  // out it does leave out (socket_filter.h). Empty: all. To stay valid for the call. Leaves out
+  // listeners and bound sockets.
+  std::span<const Endpoint> destinations = {};
 };
 
 struct DumpResult {
@@ -60,15 +65,20 @@ class SockDiag {
     void operator()(mnl_socket* socket) const;
   };
 
-  DumpResult dump_family(int family, const DumpFilter& filter, const RecordVisitor& visit);
-  int request(std::uint16_t type, std::uint16_t flags, const void* body, std::size_t size);
+  using Program = std::span<const std::byte>;  // of the kernel's filter; empty: none
+
+  DumpResult dump_family(int family, const DumpFilter& filter, Program program,
+                         const RecordVisitor& visit);
+  int request(std::uint16_t type, std::uint16_t flags, std::span<const std::byte> body,
+              Program program = {});
   DumpResult receive(bool dump, const RecordVisitor& visit);
   void drain();
 
   std::unique_ptr<mnl_socket, Close> socket_;
   std::unique_ptr<std::byte[]> buffer_;
   std::uint32_t sequence_ = 0;
-  bool pending_ = false;  // the last answer was not read to its end
+  bool pending_ = false;        // the last answer was not read to its end
+  bool takes_programs_ = true;  // no kernel has refused one yet
 };
 
 }  // namespace portpool::kernel
