@@ -41,12 +41,12 @@ class Program {
     set_no(0);
   }
 
-  // The remote address begins with `bits` of `address`; its port is `port`, or any with -1. Goes on
-  // with what was written last, else at `otherwise`.
+  // The remote address begins with `bits` of `address` (with AF_UNSPEC it may be any); its port is
+  // `port`, or any with -1. Goes on with what was written last, else at `otherwise`.
   void remote(const Address& address, int family, int bits, int port, Point otherwise) {
     Word words[4];
     std::memcpy(words, &address, sizeof words);
-    const std::size_t used = family == AF_INET ? 1 : 4;
+    const std::size_t used = family == AF_INET ? 1 : family == AF_INET6 ? 4 : 0;
     for (std::size_t i = 4; i > 4 - used; --i) words_.push_back(words[i - 1]);
     inet_diag_hostcond condition{};
     condition.family = static_cast<__u8>(family);
@@ -106,6 +106,20 @@ bool by_bytes(const Endpoint& a, const Endpoint& b) {
 
 using Sorted = std::span<const Endpoint>;
 
+// The sockets whose remote port is that of one of `destinations`, sorted by it.
+void write_ports(Program& program, Sorted destinations) {
+  if (destinations.size() == 1) {
+    program.accept();
+    program.remote({}, AF_UNSPEC, 0, destinations.front().port, Program::kRefuse);
+    return;
+  }
+  const std::size_t half = destinations.size() / 2;
+  write_ports(program, destinations.first(half));
+  const Program::Point lower = program.here();
+  write_ports(program, destinations.subspan(half));
+  program.port_from(destinations[half].port, lower);
+}
+
 // All of `destinations` are of one family and sorted; returns where the tree begins.
 void write_tree(Program& program, Sorted destinations, int family) {
   constexpr int kMappedPrefix = 96;
@@ -139,14 +153,21 @@ void write_tree(Program& program, Sorted destinations, int family) {
 }  // namespace
 
 std::vector<std::byte> destination_filter(std::span<const Endpoint> destinations) {
-  if (destinations.empty() || destinations.size() > kMostFiltered) return {};
   std::vector<Endpoint> sorted(destinations.begin(), destinations.end());
   std::sort(sorted.begin(), sorted.end(), by_bytes);
   sorted.erase(std::unique(sorted.begin(), sorted.end()), sorted.end());
+  Program program;
+  if (sorted.size() > kMostFiltered) {
+    std::sort(sorted.begin(), sorted.end(),
+              [](const Endpoint& a, const Endpoint& b) { return a.port < b.port; });
+    const auto same_port = [](const Endpoint& a, const Endpoint& b) { return a.port == b.port; };
+    sorted.erase(std::unique(sorted.begin(), sorted.end(), same_port), sorted.end());
+    if (sorted.size() <= kMostFiltered) write_ports(program, sorted);
+    return program.bytes();
+  }
   const auto v6 = std::stable_partition(sorted.begin(), sorted.end(), [](const Endpoint& endpoint) {
     return is_v4(endpoint.address);
   });
-  Program program;
   Program::Point v6_tree = Program::kRefuse;
   if (v6 != sorted.end()) {
     write_tree(program, {v6, sorted.end()}, AF_INET6);

@@ -154,15 +154,25 @@ TEST_F(SocketFilterTest, ManyDestinationsAreOneRequest) {
   while (destinations.size() < kMostFiltered) {
     destinations.push_back({{random(), random()}, static_cast<std::uint16_t>(random())});
   }
-  ASSERT_FALSE(destination_filter(destinations).empty());
   EXPECT_EQ(toward(destinations).size(), 1U);
-  // Without a program, what is asked for is visited all the same.
-  destinations.push_back({address("127.0.0.9"), 9});
-  ASSERT_TRUE(destination_filter(destinations).empty());
-  const auto records = toward(destinations);
-  EXPECT_EQ(std::count_if(records.begin(), records.end(),
-                          [&](const auto& record) { return record.remote == server.local(); }),
-            1);
+}
+
+TEST_F(SocketFilterTest, OfTooManyDestinationsThePortsAreLookedAt) {
+  std::deque<TcpSocket> servers;
+  std::vector<Connection> pairs;
+  std::vector<Endpoint> destinations;
+  for (int i = 0; i < 6; ++i) {
+    servers.push_back(listener(i % 2 == 0 ? AF_INET : AF_INET6, i % 2 == 0 ? "127.0.0.1" : "::1"));
+    pairs.push_back(connection(servers.back(), AF_INET6, servers.back().local()));
+  }
+  for (std::uint64_t i = 0; i <= kMostFiltered; ++i) {
+    destinations.push_back({{i, 1}, servers[i % 4].local().port});
+  }
+  EXPECT_EQ(toward(destinations).size(), 4U);
+  for (std::uint16_t port = 1; port <= kMostFiltered; ++port) {
+    destinations.push_back({address("127.0.0.9"), port});
+  }
+  EXPECT_EQ(toward(destinations).size(), 2 * pairs.size());
 }
 
 }  // namespace
