@@ -7,7 +7,6 @@
 #include <algorithm>
 #include <bit>
 #include <iterator>
-#include <set>
 #include <system_error>
 
 #include "base/clock.h"
@@ -35,8 +34,6 @@ constexpr milliseconds kRejectedPause{1000};
 // Lists of bound sockets cost milliseconds even when empty: their share is one in this many.
 constexpr int kBlockedShare = 400;
 constexpr nanoseconds kShortestBlockedPause = milliseconds(500);
-// Up to this many destination ports are asked for one by one; with more, the whole table is read.
-constexpr std::size_t kFewPorts = 4;
 constexpr int kDumpTries = 3;
 // Lanes that nobody uses are looked at in one pass of this many.
 constexpr std::uint64_t kIdleTurn = 10;
@@ -301,21 +298,20 @@ Reconciler::Pending Reconciler::plan(const LaneKey& question) {
 }
 
 bool Reconciler::dump_for(const std::vector<LaneRecord*>& records) {
-  std::set<std::uint16_t> ports;
-  for (const LaneRecord* record : records) ports.insert(record->key.destination_port);
-  if (ports.size() > kFewPorts) ports = {0};
+  std::vector<Endpoint> destinations;
+  destinations.reserve(records.size());
+  for (const LaneRecord* record : records) {
+    destinations.push_back({record->key.destination, record->key.destination_port});
+  }
   std::uint64_t seen = 0;
   const auto visit = [&](const kernel::SocketRecord& socket) {
     truth_.add(socket);
     if (++seen % kRecordsPerReport == 0) progress_();
   };
-  for (const std::uint16_t port : ports) {
-    kernel::DumpFilter filter;
-    filter.states = ~(kernel::state_bit(TCP_LISTEN) | kernel::state_bit(kernel::kTcpBoundInactive));
-    filter.destination_port = port;
-    if (!sock_diag_.dump(filter, visit).complete) return false;
-  }
-  return true;
+  kernel::DumpFilter filter;
+  filter.states = ~(kernel::state_bit(TCP_LISTEN) | kernel::state_bit(kernel::kTcpBoundInactive));
+  filter.destinations = destinations;
+  return sock_diag_.dump(filter, visit).complete;
 }
 
 void Reconciler::fill_new(const std::vector<LaneRecord*>& fresh) {
