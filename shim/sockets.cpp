@@ -2,11 +2,6 @@
 
 #include <fcntl.h>
 #include <netinet/tcp.h>
-#include <sys/mman.h>
-
-#include <atomic>
-#include <bit>
-#include <cstddef>
 
 #include "portpool/lane.h"
 #include "portpool/linux.h"
@@ -17,18 +12,6 @@ namespace portpool::shim {
 bool one_port_ranges_are_own;
 
 namespace {
-
-// More than any default hard limit on descriptors; 8 MiB of address space, touched page by page.
-constexpr std::size_t kMaxTracked = std::size_t{1} << 20;
-constexpr std::size_t kFewTracked = std::size_t{1} << 14;
-
-std::atomic<std::uint64_t>* table;
-std::size_t table_size;
-
-std::atomic<std::uint64_t>* slot(int fd) {
-  const auto index = static_cast<std::size_t>(fd);
-  return fd >= 0 && index < table_size ? table + index : nullptr;
-}
 
 template <class Value>
 bool get_option(int fd, int level, int name, Value& value) {
@@ -47,42 +30,6 @@ bool is_left_pin(int fd, std::uint32_t range, std::uint16_t local_port) {
 }
 
 }  // namespace
-
-void start_socket_table() {
-  for (const std::size_t size : {kMaxTracked, kFewTracked}) {
-    void* memory = mmap(nullptr, size * sizeof *table, PROT_READ | PROT_WRITE,
-                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (memory == MAP_FAILED) continue;
-    table = static_cast<std::atomic<std::uint64_t>*>(memory);
-    table_size = size;
-    return;
-  }
-}
-
-SocketState socket_state(int fd) {
-  const auto* word = slot(fd);
-  return word != nullptr ? std::bit_cast<SocketState>(word->load(std::memory_order_relaxed))
-                         : SocketState{};
-}
-
-void set_socket_state(int fd, SocketState state) {
-  if (auto* word = slot(fd))
-    word->store(std::bit_cast<std::uint64_t>(state), std::memory_order_relaxed);
-}
-
-SocketState take_socket_state(int fd) {
-  auto* word = slot(fd);
-  if (word == nullptr || word->load(std::memory_order_relaxed) == 0) return SocketState{};
-  return std::bit_cast<SocketState>(word->exchange(0, std::memory_order_relaxed));
-}
-
-void forget_sockets(unsigned first, unsigned last) {
-  for (std::size_t fd = first; fd <= last && fd < table_size; ++fd) {
-    if (table[fd].load(std::memory_order_relaxed) != 0) {
-      table[fd].store(0, std::memory_order_relaxed);
-    }
-  }
-}
 
 SocketState examine_socket(int fd, std::uint64_t netns_cookie) {
   SocketState state;

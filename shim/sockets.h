@@ -42,14 +42,17 @@ struct SocketState {
 };
 static_assert(sizeof(SocketState) == sizeof(std::uint64_t));
 
-// Maps the table. Without it (address space limit) every socket stays unknown.
+// Maps the part of the table that holds the low numbers; the rest is mapped when it is first needed
+// (socket_table.cpp). What cannot be mapped (address space limit) stays unknown.
 void start_socket_table();
 
-// fds outside the table: unknown, and not stored.
+// fds outside the table (1,048,576 and above): unknown, and not stored.
 SocketState socket_state(int fd);
 void set_socket_state(int fd, SocketState state);
 // Reads and forgets in one step, so that of two closers one gives the port back.
 SocketState take_socket_state(int fd);
+// Costs as much as there is recorded, not as the range is long: where nothing is recorded it touches
+// a byte for every 64 descriptors, and nothing where no descriptor was ever recorded.
 void forget_sockets(unsigned first, unsigned last);
 
 // IP_LOCAL_PORT_RANGE of a socket whose bind was deferred: the whole range, which narrows nothing.
