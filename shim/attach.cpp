@@ -16,6 +16,7 @@
 #include "portpool/handover.h"
 #include "portpool/linux.h"
 #include "portpool/memory_file.h"
+#include "portpool/system_call.h"
 #include "shim/process.h"
 
 namespace portpool::shim {
@@ -30,21 +31,22 @@ struct Mapping {
   std::size_t size = 0;
 
   bool map(int fd, int protection) {
-    void* memory = mmap(nullptr, size, protection, MAP_SHARED, fd, 0);
+    void* memory = map_memory(size, protection, MAP_SHARED, fd);
     base = memory != MAP_FAILED ? memory : nullptr;
     return base != nullptr;
   }
   // To where `place` is, in one step: a thread in the middle of a call finds valid memory there at
   // every instant.
   bool move_over(const Mapping& place) {
-    if (mremap(base, size, size, MREMAP_MAYMOVE | MREMAP_FIXED, place.base) == MAP_FAILED) {
+    if (system_call(SYS_mremap, base, size, size, MREMAP_MAYMOVE | MREMAP_FIXED, place.base) ==
+        -1) {
       return false;
     }
     base = nullptr;
     return true;
   }
   void unmap() {
-    if (base != nullptr) munmap(base, size);
+    if (base != nullptr) system_call(SYS_munmap, base, size);
     base = nullptr;
   }
 };
@@ -76,7 +78,7 @@ class Descriptor {
   Descriptor() = default;
   explicit Descriptor(long fd) : fd_(static_cast<int>(fd)) {}
   ~Descriptor() {
-    if (fd_ >= 0) syscall(SYS_close, fd_);
+    if (fd_ >= 0) system_call(SYS_close, fd_);
   }
   void take(int fd) { fd_ = fd; }
   Descriptor(const Descriptor&) = delete;
@@ -91,7 +93,8 @@ class Descriptor {
 NetworkNamespace namespace_of(const Descriptor& socket) {
   NetworkNamespace result;
   socklen_t length = sizeof result.cookie;
-  if (getsockopt(socket.get(), SOL_SOCKET, SO_NETNS_COOKIE, &result.cookie, &length) != 0) {
+  if (system_call(SYS_getsockopt, socket.get(), SOL_SOCKET, SO_NETNS_COOKIE, &result.cookie,
+                  &length) != 0) {
     result.cookie = 0;
   }
   struct stat info;
@@ -103,11 +106,11 @@ NetworkNamespace namespace_of(const Descriptor& socket) {
 // who wait already; at most until `deadline`.
 bool connect_when_there_is_room(const Descriptor& socket, const sockaddr_un& address,
                                 std::uint64_t deadline) {
-  syscall(SYS_fcntl, socket.get(), F_SETFL, 0);
+  system_call(SYS_fcntl, socket.get(), F_SETFL, 0);
   for (std::uint64_t now = now_ns(); now < deadline; now = now_ns()) {
     const timeval rest{0, static_cast<suseconds_t>((deadline - now) / 1000 + 1)};
-    syscall(SYS_setsockopt, socket.get(), SOL_SOCKET, SO_SNDTIMEO, &rest, sizeof rest);
-    if (syscall(SYS_connect, socket.get(), &address, sizeof address) == 0) return true;
+    system_call(SYS_setsockopt, socket.get(), SOL_SOCKET, SO_SNDTIMEO, &rest, sizeof rest);
+    if (system_call(SYS_connect, socket.get(), &address, sizeof address) == 0) return true;
     if (errno != EINTR) return false;
   }
   return false;
@@ -119,7 +122,7 @@ bool connect_to_daemon(const Descriptor& socket, std::uint64_t deadline) {
   const std::size_t length = std::strlen(settings.socket_path);
   if (length >= sizeof address.sun_path) return false;
   std::memcpy(address.sun_path, settings.socket_path, length + 1);
-  if (syscall(SYS_connect, socket.get(), &address, sizeof address) == 0) return true;
+  if (system_call(SYS_connect, socket.get(), &address, sizeof address) == 0) return true;
   return errno == EAGAIN && connect_when_there_is_room(socket, address, deadline);
 }
 
@@ -149,7 +152,7 @@ void take_descriptors(msghdr& header, Answer& answer) {
           answer.hints.take(fd);
           break;
         default:
-          syscall(SYS_close, fd);
+          system_call(SYS_close, fd);
       }
     }
   }
@@ -160,7 +163,7 @@ void receive_answer(const Descriptor& socket, Answer& answer, std::uint64_t dead
   const std::uint64_t now = now_ns();
   const timespec timeout{0, now < deadline ? static_cast<long>(deadline - now) : 0};
   pollfd ready{socket.get(), POLLIN, 0};
-  if (syscall(SYS_ppoll, &ready, 1, &timeout, nullptr, 0) != 1) return;
+  if (system_call(SYS_ppoll, &ready, 1, &timeout, nullptr, 0) != 1) return;
   iovec part{&answer.message, sizeof answer.message};
   alignas(cmsghdr) char control[CMSG_SPACE(kMostDescriptors * sizeof(int))];
   msghdr header{};
@@ -168,7 +171,7 @@ void receive_answer(const Descriptor& socket, Answer& answer, std::uint64_t dead
   header.msg_iovlen = 1;
   header.msg_control = control;
   header.msg_controllen = sizeof control;
-  answer.bytes = syscall(SYS_recvmsg, socket.get(), &header, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
+  answer.bytes = system_call(SYS_recvmsg, socket.get(), &header, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
   if (answer.bytes < 0) return;
   answer.descriptors_lost = (header.msg_flags & MSG_CTRUNC) != 0;
   take_descriptors(header, answer);
@@ -252,7 +255,7 @@ void count_attachment(const SegmentView& view) {
 
 bool attach(FallbackReason& why) {
   const Descriptor socket(
-      syscall(SYS_socket, AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+      system_call(SYS_socket, AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   if (!socket) {
     why = FallbackReason::k_attach_failed;
     return false;

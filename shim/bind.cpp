@@ -4,6 +4,7 @@
 
 #include "portpool/endpoint.h"
 #include "portpool/linux.h"
+#include "portpool/system_call.h"
 #include "shim/attach.h"
 #include "shim/calls.h"
 #include "shim/process.h"
@@ -28,7 +29,7 @@ void set_mark(int fd, std::uint32_t range) {
 bool has_mark(int fd) {
   std::uint32_t range = 0;
   socklen_t length = sizeof range;
-  return getsockopt(fd, IPPROTO_IP, IP_LOCAL_PORT_RANGE, &range, &length) == 0 &&
+  return system_call(SYS_getsockopt, fd, IPPROTO_IP, IP_LOCAL_PORT_RANGE, &range, &length) == 0 &&
          range == kDeferredMark;
 }
 

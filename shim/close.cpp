@@ -6,6 +6,7 @@
 
 #include <ctime>
 
+#include "portpool/system_call.h"
 #include "shim/calls.h"
 #include "shim/lanes.h"
 #include "shim/process.h"
@@ -18,7 +19,8 @@ namespace {
 Release release_by_state(int fd, const SocketState& state) {
   std::uint8_t tcp_state = 0;
   socklen_t length = sizeof tcp_state;
-  if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &tcp_state, &length) != 0) return Release::quarantine;
+  if (system_call(SYS_getsockopt, fd, IPPROTO_TCP, TCP_INFO, &tcp_state, &length) != 0)
+    return Release::quarantine;
   switch (tcp_state) {
     case TCP_CLOSE:
       // Refused or reset; or shut down by both sides with TIME_WAIT left behind: a pin on that is
@@ -43,7 +45,8 @@ Release release_at_close(int fd, const SocketState& state) {
   const ErrnoKeeper keep;
   pollfd ready{fd, POLLIN | POLLOUT | POLLRDHUP, 0};
   const timespec at_once{};
-  if (syscall(SYS_ppoll, &ready, 1, &at_once, nullptr, 0) != 1) return release_by_state(fd, state);
+  if (system_call(SYS_ppoll, &ready, 1, &at_once, nullptr, 0) != 1)
+    return release_by_state(fd, state);
   const unsigned events = static_cast<unsigned short>(ready.revents);
   if ((events & (POLLHUP | POLLERR | POLLNVAL)) != 0) return release_by_state(fd, state);
   return (events & (POLLIN | POLLRDHUP)) != 0 ? Release::free : Release::quarantine;

@@ -7,6 +7,7 @@
 #include <climits>
 
 #include "portpool/lane.h"
+#include "portpool/system_call.h"
 #include "shim/attach.h"
 #include "shim/process.h"
 #include "shim/record.h"
@@ -19,7 +20,7 @@ constexpr std::uint32_t kSlotsPerKey = 2;
 void ring_doorbell(HintsHeader& hints) {
   const ErrnoKeeper keep;
   hints.doorbell.fetch_add(1, std::memory_order_release);
-  syscall(SYS_futex, &hints.doorbell, FUTEX_WAKE, INT_MAX, nullptr, nullptr, 0);
+  system_call(SYS_futex, &hints.doorbell, FUTEX_WAKE, INT_MAX, nullptr, nullptr, 0);
 }
 
 }  // namespace

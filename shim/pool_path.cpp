@@ -4,6 +4,7 @@
 
 #include "portpool/endpoint.h"
 #include "portpool/lane.h"
+#include "portpool/system_call.h"
 #include "shim/attach.h"
 #include "shim/lanes.h"
 #include "shim/process.h"
@@ -461,7 +462,7 @@ bool connect_after_kernel(const Call& call, SocketState& state, const SegmentVie
     if (connect_by_pool(call, state, view, Sharing::allowed, result, miss)) return true;
     if (miss.why != FallbackReason::k_no_lane) break;
     const timespec pause{0, kLaneTurnNs};
-    nanosleep(&pause, nullptr);
+    system_call(SYS_nanosleep, &pause, nullptr);
   }
   return false;
 }

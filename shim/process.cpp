@@ -10,6 +10,7 @@
 
 #include "portpool/endpoint.h"
 #include "portpool/handover.h"
+#include "portpool/system_call.h"
 #include "shim/attach.h"
 #include "shim/real.h"
 #include "shim/sockets.h"
@@ -25,7 +26,7 @@ namespace {
 std::uint64_t secret[2];
 
 void make_secret() {
-  if (syscall(SYS_getrandom, secret, sizeof secret, 0) == sizeof secret) return;
+  if (system_call(SYS_getrandom, secret, sizeof secret, 0) == sizeof secret) return;
   // The kernel's 16 random bytes for this process image (getauxval(3)).
   const auto* bytes = reinterpret_cast<const void*>(getauxval(AT_RANDOM));
   if (bytes != nullptr) std::memcpy(secret, bytes, sizeof secret);
@@ -97,7 +98,7 @@ void say(const char* first, const char* second) {
     used += length;
   }
   line[used - 1] = '\n';
-  (void)!write(STDERR_FILENO, line, used);
+  system_call(SYS_write, STDERR_FILENO, line, used);
 }
 
 }  // namespace portpool::shim

@@ -1,4 +1,5 @@
 #include "shim/real.h"
+#include "portpool/system_call.h"
 
 #include <dlfcn.h>
 #include <sys/syscall.h>
@@ -17,11 +18,11 @@ void find(Function& slot, const char* name, Function substitute = nullptr) {
 }
 
 int substitute_close_range(unsigned first, unsigned last, int flags) noexcept {
-  return static_cast<int>(syscall(SYS_close_range, first, last, flags));
+  return static_cast<int>(system_call(SYS_close_range, first, last, flags));
 }
 
 void substitute_closefrom(int first) noexcept {
-  syscall(SYS_close_range, static_cast<unsigned>(first), ~0U, 0);
+  system_call(SYS_close_range, static_cast<unsigned>(first), ~0U, 0);
 }
 
 // Safe to run in several threads at once: all of them store the same values.

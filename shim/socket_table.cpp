@@ -14,6 +14,7 @@
 #include <bit>
 #include <cstddef>
 
+#include "portpool/system_call.h"
 #include "shim/process.h"
 #include "shim/sockets.h"
 
@@ -50,15 +51,15 @@ Place place_of(int fd) {
 // Of two that map the same chunk at once, one gives its own back.
 __attribute__((noinline, cold)) Chunk* add_chunk(std::size_t which) {
   const ErrnoKeeper keep;
-  void* memory = mmap(nullptr, sizeof(Chunk), PROT_READ | PROT_WRITE,
-                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  void* memory = map_memory(sizeof(Chunk), PROT_READ | PROT_WRITE,
+                            MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1);
   if (memory == MAP_FAILED) return nullptr;
-  madvise(memory, sizeof(Chunk), MADV_DONTDUMP);
-  madvise(memory, sizeof(Chunk), MADV_NOHUGEPAGE);
+  system_call(SYS_madvise, memory, sizeof(Chunk), MADV_DONTDUMP);
+  system_call(SYS_madvise, memory, sizeof(Chunk), MADV_NOHUGEPAGE);
   auto* mine = static_cast<Chunk*>(memory);
   Chunk* there = nullptr;
   if (chunks[which].compare_exchange_strong(there, mine, std::memory_order_acq_rel)) return mine;
-  munmap(memory, sizeof(Chunk));
+  system_call(SYS_munmap, memory, sizeof(Chunk));
   return there;
 }
 

@@ -5,6 +5,7 @@
 
 #include "portpool/lane.h"
 #include "portpool/linux.h"
+#include "portpool/system_call.h"
 #include "shim/real.h"
 
 namespace portpool::shim {
@@ -16,7 +17,7 @@ namespace {
 template <class Value>
 bool get_option(int fd, int level, int name, Value& value) {
   socklen_t length = sizeof value;
-  return getsockopt(fd, level, name, &value, &length) == 0;
+  return system_call(SYS_getsockopt, fd, level, name, &value, &length) == 0;
 }
 
 // One port, on a socket that is neither connecting nor connected but has been: it still tells the

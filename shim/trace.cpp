@@ -8,6 +8,7 @@
 #include <bit>
 
 #include "portpool/lane.h"
+#include "portpool/system_call.h"
 #include "shim/attach.h"
 #include "shim/process.h"
 
@@ -24,7 +25,7 @@ Identity* identity;
 
 TraceComm own_comm() {
   char name[16] = {};
-  prctl(PR_GET_NAME, name);
+  system_call(SYS_prctl, PR_GET_NAME, name);
   return std::bit_cast<TraceComm>(name);
 }
 
@@ -38,7 +39,7 @@ void identify(TraceRecord& record) {
       return;
     }
   }
-  record.pid = static_cast<std::uint32_t>(getpid());
+  record.pid = static_cast<std::uint32_t>(system_call(SYS_getpid));
   record.comm = own_comm();
   if (identity == nullptr) return;
   for (int i = 0; i < 2; ++i) {
@@ -62,10 +63,10 @@ Endpoint source_of(const SegmentView& view, const Call& call, const SocketState&
 
 void start_trace() {
   void* page =
-      mmap(nullptr, sizeof(Identity), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+      map_memory(sizeof(Identity), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1);
   if (page == MAP_FAILED) return;
-  if (madvise(page, sizeof(Identity), MADV_WIPEONFORK) != 0) {
-    munmap(page, sizeof(Identity));
+  if (system_call(SYS_madvise, page, sizeof(Identity), MADV_WIPEONFORK) != 0) {
+    system_call(SYS_munmap, page, sizeof(Identity));
     return;
   }
   identity = static_cast<Identity*>(page);

@@ -10,6 +10,7 @@
 #include <cstddef>
 #include <cstring>
 
+#include "portpool/system_call.h"
 #include "shim/process.h"
 
 namespace portpool::shim {
@@ -85,13 +86,13 @@ TupleUse read_answer(const Question& question, const Answer& answer, long bytes)
 
 TupleQuestions::TupleQuestions() {
   const ErrnoKeeper keep;
-  fd_ = static_cast<int>(
-      syscall(SYS_socket, AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_SOCK_DIAG));
+  fd_ = static_cast<int>(system_call(SYS_socket, AF_NETLINK,
+                                     SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_SOCK_DIAG));
 }
 
 TupleQuestions::~TupleQuestions() {
   const ErrnoKeeper keep;
-  if (fd_ >= 0) syscall(SYS_close, fd_);
+  if (fd_ >= 0) system_call(SYS_close, fd_);
 }
 
 TupleUse TupleQuestions::ask(const Endpoint& local, const Endpoint& remote) const {
@@ -99,10 +100,10 @@ TupleUse TupleQuestions::ask(const Endpoint& local, const Endpoint& remote) cons
   const ErrnoKeeper keep;
   const Question question = question_for(local, remote);
   Answer answer{};
-  if (syscall(SYS_sendto, fd_, &question, sizeof question, 0, nullptr, 0) != sizeof question) {
+  if (system_call(SYS_sendto, fd_, &question, sizeof question, 0, nullptr, 0) != sizeof question) {
     return TupleUse::unknown;
   }
-  const long bytes = syscall(SYS_recvfrom, fd_, &answer, sizeof answer, 0, nullptr, nullptr);
+  const long bytes = system_call(SYS_recvfrom, fd_, &answer, sizeof answer, 0, nullptr, nullptr);
   return read_answer(question, answer, bytes);
 }
 

@@ -13,6 +13,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "portpool/system_call.h"
+
 namespace portpool {
 
 #ifndef F_SEAL_FUTURE_WRITE
@@ -29,9 +31,9 @@ inline bool is_memory_file(int fd, std::uint64_t size) {
   struct stat info;
   struct statfs file_system;
   return size > 0 && size <= SIZE_MAX / 2 &&
-         syscall(SYS_fcntl, fd, F_GET_SEALS) == kMemoryFileSeals && fstat(fd, &info) == 0 &&
+         system_call(SYS_fcntl, fd, F_GET_SEALS) == kMemoryFileSeals && fstat(fd, &info) == 0 &&
          S_ISREG(info.st_mode) && static_cast<std::uint64_t>(info.st_size) == size &&
-         syscall(SYS_fstatfs, fd, &file_system) == 0 && file_system.f_type == TMPFS_MAGIC;
+         system_call(SYS_fstatfs, fd, &file_system) == 0 && file_system.f_type == TMPFS_MAGIC;
 }
 
 }  // namespace portpool

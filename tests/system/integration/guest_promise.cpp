@@ -61,6 +61,21 @@ TEST(GuestPromise, ExportsWhatItInterposesAndNothingElse) {
   EXPECT_EQ(symbols({"--defined-only"}, shim_path()), listed);
 }
 
+TEST(GuestPromise, MakesItsSystemCallsItself) {
+#if !defined(__x86_64__) && !defined(__aarch64__)
+  GTEST_SKIP() << "by libc's syscall() on this architecture";
+#endif
+#ifdef PORTPOOL_SANITIZED
+  GTEST_SKIP() << "the sanitizer puts calls of its own in";
+#endif
+  const std::set<std::string> needed = symbols({"--undefined-only"}, shim_path());
+  EXPECT_TRUE(needed.contains("dlsym"));
+  for (const char* call : {"syscall", "getsockopt", "setsockopt", "mmap", "mremap", "munmap",
+                           "madvise", "prctl", "getpid", "nanosleep", "write"}) {
+    EXPECT_FALSE(needed.contains(call)) << call;
+  }
+}
+
 TEST(GuestPromise, NoMemoryIsWritableAndExecutable) {
   int segments = 0;
   bool stack_seen = false;

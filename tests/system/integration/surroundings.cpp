@@ -241,6 +241,18 @@ TEST_F(Surroundings, AnotherPreloadedLibraryBeforeAndAfter) {
   }
 }
 
+// A library that has syscall() to itself, in both orders: ours makes its system calls past it.
+TEST_F(Surroundings, AnotherPreloadedLibraryThatOwnsSyscall) {
+  const std::string other = PORTPOOL_OWNING_SYSCALL_LIBRARY;
+  for (const std::string& order : {shim_path() + ":" + other, other + ":" + shim_path()}) {
+    const nlohmann::json before = poold.status();
+    EXPECT_EQ(run_guest("echo_often", poold.shim({"LD_PRELOAD=" + order}), {kEcho, "100"}),
+              GuestResult{})
+        << order;
+    EXPECT_EQ(pool_connects(poold.status()) - pool_connects(before), 100U) << order;
+  }
+}
+
 TEST_F(Surroundings, FaketimeBeforeAndAfter) {
   if (!std::filesystem::exists(kFaketime)) GTEST_SKIP() << "no libfaketime here";
   for (const std::string& order :
