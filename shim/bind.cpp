@@ -11,6 +11,7 @@
 #include "shim/real.h"
 #include "shim/record.h"
 #include "shim/sockets.h"
+#include "shim/user_memory.h"
 
 namespace portpool::shim {
 namespace {
@@ -71,7 +72,8 @@ int bind_call(int fd, const sockaddr* address, socklen_t length) {
   Endpoint wanted;
   SocketState state = socket_state(fd);
   if (settings.mode == ProcessMode::off || state.kind == SocketKind::other ||
-      !endpoint_from_sockaddr(address, length, wanted)) {
+      length < sizeof(sockaddr_in) || length > sizeof(sockaddr_storage) ||
+      !is_readable(address, length) || !endpoint_from_sockaddr(address, length, wanted)) {
     return real().bind(fd, address, length);
   }
   if (state.kind == SocketKind::unknown && wanted.port == 0) {
@@ -112,12 +114,15 @@ int bind_call(int fd, const sockaddr* address, socklen_t length) {
 }
 
 int getsockname_call(int fd, sockaddr* address, socklen_t* length) {
-  const socklen_t room = length != nullptr ? *length : 0;
-  const int result = real().getsockname(fd, address, length);
-  if (result != 0 || settings.mode == ProcessMode::off) return result;
   SocketState state = socket_state(fd);
   const bool unknown = state.kind == SocketKind::unknown;
-  if (!state.deferred && !unknown) return result;
+  if (settings.mode == ProcessMode::off || (!state.deferred && !unknown) ||
+      !is_readable(length, sizeof *length)) {
+    return real().getsockname(fd, address, length);
+  }
+  const socklen_t room = *length;
+  const int result = real().getsockname(fd, address, length);
+  if (result != 0) return result;
   Endpoint local;
   const ErrnoKeeper keep;
   // What the program's buffer cannot hold, or a port that is there already, needs nothing from us.

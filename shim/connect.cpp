@@ -14,6 +14,7 @@
 #include "shim/sockets.h"
 #include "shim/strategy.h"
 #include "shim/trace.h"
+#include "shim/user_memory.h"
 
 namespace portpool::shim {
 namespace {
@@ -48,10 +49,24 @@ int by_kernel(const Call& call, SocketState& state, const SegmentView* view, con
   return result;
 }
 
+// What is no address at all, or cannot be read, is the kernel's to refuse, in its own order of
+// errors.
+bool may_be_read(const sockaddr* address, socklen_t length) {
+  return address != nullptr && length >= sizeof address->sa_family &&
+         length <= sizeof(sockaddr_storage) && is_readable(address, length);
+}
+
+// Of a call on a socket that is connecting or connected. A call that was refused for its own
+// arguments leaves the connection as it is.
+bool ends_attempt(int error) {
+  return !is_under_way(error) && error != EFAULT && error != EINVAL && error != EBADF &&
+         error != ENOTSOCK;
+}
+
 // A call on a socket that is connecting or connected: asks how it went, or is refused.
 int continue_call(int fd, const sockaddr* address, socklen_t length, SocketState state) {
   const int result = real().connect(fd, address, length);
-  if (!is_under_way(errno_of(result))) end_attempt(fd, address->sa_family, state);
+  if (ends_attempt(errno_of(result))) end_attempt(fd, address->sa_family, state);
   return result;
 }
 
@@ -124,8 +139,8 @@ void end_attempt(int fd, int family, SocketState& state) {
 
 int connect_call(int fd, const sockaddr* address, socklen_t length) {
   SocketState state = socket_state(fd);
-  if (settings.mode == ProcessMode::off || state.kind == SocketKind::other || address == nullptr ||
-      length < sizeof address->sa_family) {
+  if (settings.mode == ProcessMode::off || state.kind == SocketKind::other ||
+      !may_be_read(address, length)) {
     return real().connect(fd, address, length);
   }
   if (address->sa_family == AF_UNSPEC) return disconnect_call(fd, address, length, state);

@@ -54,28 +54,29 @@ bool learn_option(SocketState& state, int level, int name, const void* value, so
     state.own_route = true;
     return true;
   }
+  // Only those that the kernel has read as an int: of another one the pointer may lead nowhere.
+  const bool reuse = level == SOL_SOCKET && name == SO_REUSEADDR;
+  const bool ports =
+      level == IPPROTO_IP && (name == IP_LOCAL_PORT_RANGE || name == IP_BIND_ADDRESS_NO_PORT);
+  if (!reuse && !ports && !chooses_route(level, name)) return false;
   if (!read_value(value, length, number)) return false;
   if (chooses_route(level, name)) {
     // Taken back, the socket still counts as the program's own affair.
     state.own_route |= number != 0;
     return true;
   }
-  if (level == SOL_SOCKET && name == SO_REUSEADDR) {
+  if (reuse) {
     state.own_reuse = number != 0;
     return true;
   }
-  if (level != IPPROTO_IP) return false;
   if (name == IP_LOCAL_PORT_RANGE) {
     state.own_range = number != 0;
     const PortRange range = PortRange::unpack(static_cast<std::uint32_t>(number));
     if (range.low == range.high && number != 0) one_port_ranges_are_own = true;
     return true;
   }
-  if (name == IP_BIND_ADDRESS_NO_PORT) {
-    state.own_no_port = number != 0;
-    return true;
-  }
-  return false;
+  state.own_no_port = number != 0;
+  return true;
 }
 
 void set_nonblocking(int fd, bool nonblocking) {

@@ -15,6 +15,7 @@
 #include "shim/real.h"
 #include "shim/sockets.h"
 #include "shim/trace.h"
+#include "shim/user_memory.h"
 
 namespace portpool::shim {
 
@@ -72,6 +73,7 @@ __attribute__((constructor)) void start() {
   if (mode == ProcessMode::off) return;
   settings.socket_path = keep_socket_path(std::getenv("PORTPOOL_SOCKET"));
   make_secret();
+  find_main_stack();
   start_socket_table();
   start_trace();
   attach_at_start();

@@ -51,8 +51,8 @@ SocketState socket_state(int fd);
 void set_socket_state(int fd, SocketState state);
 // Reads and forgets in one step, so that of two closers one gives the port back.
 SocketState take_socket_state(int fd);
-// Costs as much as there is recorded, not as the range is long: where nothing is recorded it touches
-// a byte for every 64 descriptors, and nothing where no descriptor was ever recorded.
+// Costs as much as there is recorded, not as the range is long: where nothing is recorded it
+// touches a byte for every 64 descriptors, and nothing where no descriptor was ever recorded.
 void forget_sockets(unsigned first, unsigned last);
 
 // IP_LOCAL_PORT_RANGE of a socket whose bind was deferred: the whole range, which narrows nothing.
