@@ -32,8 +32,12 @@ struct Mapping {
 
   bool map(int fd, int protection) {
     void* memory = map_memory(size, protection, MAP_SHARED, fd);
-    base = memory != MAP_FAILED ? memory : nullptr;
-    return base != nullptr;
+    if (memory == MAP_FAILED) return false;
+    base = memory;
+    // 90 MB of other programs' affairs have no place in this one's core dump, nor in huge pages.
+    system_call(SYS_madvise, base, size, MADV_DONTDUMP);
+    system_call(SYS_madvise, base, size, MADV_NOHUGEPAGE);
+    return true;
   }
   // To where `place` is, in one step: a thread in the middle of a call finds valid memory there at
   // every instant.

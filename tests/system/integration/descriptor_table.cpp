@@ -92,6 +92,27 @@ TEST_F(PooledNet, HighNumbers) {
   EXPECT_GE(pool_connects(poold.status()), 12U);
 }
 
+// What a core dump would take of the library's: mappings that are neither left out of it nor huge
+// by themselves, as smaps has their flags.
+GUEST(says_what_may_be_dumped) {
+  std::ifstream maps("/proc/self/smaps");
+  bool ours = false;
+  int seen = 0;
+  for (std::string line; std::getline(maps, line);) {
+    if (line.find("-") != std::string::npos && line.find(" ") < 40 && line.find(":") > 20) {
+      ours = line.find("/memfd:portpool") != std::string::npos;
+    }
+    if (!ours || !line.starts_with("VmFlags:")) continue;
+    ++seen;
+    CHECK_THAT(line.find(" dd") != std::string::npos && line.find(" nh") != std::string::npos);
+  }
+  say(std::to_string(seen));
+}
+
+TEST_F(PooledNet, TheSegmentStaysOutOfCoreDumps) {
+  EXPECT_EQ(run_guest("says_what_may_be_dumped", poold.shim()), (GuestResult{0, "2\n", ""}));
+}
+
 // The part of the table that a program does not use takes no address space.
 GUEST(says_its_size) {
   std::ifstream status("/proc/self/statm");
