@@ -130,7 +130,8 @@ void end_attempt(int fd, int family, SocketState& state) {
   if (state.pinned && !state.stuck) {
     give_back(state, Release::free);
     state.pinned = false;
-    pin_strategy(Strategy::port_range).unpin(fd);
+    // A range that the program has set since is its own, and stays.
+    if (!state.own_range) pin_strategy(Strategy::port_range).unpin(fd);
   }
   if (state.pool_source) unbind_source(fd, family);
   state.started = false;

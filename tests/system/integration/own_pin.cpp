@@ -321,5 +321,31 @@ TEST_F(OwnPin, TheProgramsOwnRangeStays) {
   expect_same_as_native("own_range_on_a_duplicate", poold->shim(), {kEcho});
 }
 
+// The same when the program sets it only after the connect() that had a pin: the attempt ends, the
+// range is still there.
+GUEST(own_range_after_the_pin) {
+  const int fd = tcp_socket(AF_INET, SOCK_NONBLOCK);
+  CHECK_THAT(connect_error(fd, SocketAddress(kNobody)) == EINPROGRESS);
+  const std::uint32_t range = 20'009U << 16 | 20'001U;
+  CHECK_THAT(setsockopt(fd, IPPROTO_IP, IP_LOCAL_PORT_RANGE, &range, sizeof range) == 0);
+  pollfd entry{fd, POLLOUT, 0};
+  CHECK_THAT(poll(&entry, 1, 60'000) == 1);
+  CHECK_THAT(connect_error(fd, SocketAddress(kNobody)) == ECONNREFUSED);
+  std::uint32_t now = 0;
+  socklen_t length = sizeof now;
+  CHECK_THAT(getsockopt(fd, IPPROTO_IP, IP_LOCAL_PORT_RANGE, &now, &length) == 0);
+  say(std::to_string(now));
+  CHECK_THAT(now == range);
+  close(fd);
+}
+
+TEST_F(OwnPin, ARangeThatTheProgramSetsLaterStays) {
+  start(1000);
+  poold->make_lanes({kEcho});
+  for (int i = 0; i < 3; ++i) {
+    expect_same_as_native("own_range_after_the_pin", poold->shim());
+  }
+}
+
 }  // namespace
 }  // namespace portpool::test
