@@ -6,6 +6,7 @@
 #include "portpool/linux.h"
 #include "portpool/system_call.h"
 #include "shim/attach.h"
+#include "shim/call.h"
 #include "shim/calls.h"
 #include "shim/process.h"
 #include "shim/real.h"
@@ -82,6 +83,11 @@ int bind_call(int fd, const sockaddr* address, socklen_t length) {
     state.deferred = state.kind == SocketKind::tcp && has_mark(fd);
   }
   if (state.kind != SocketKind::tcp) return real().bind(fd, address, length);
+  if (state.pinned && !state.stuck) {
+    // The attempt may be over by now: then a port is the program's to choose again.
+    const ErrnoKeeper keep;
+    if (is_closed_tcp(fd)) end_attempt(fd, address->sa_family, state);
+  }
   if (state.deferred) {
     // To the program the socket is bound: the kernel shall refuse the second bind as it always
     // does.

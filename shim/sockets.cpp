@@ -72,6 +72,14 @@ SocketState examine_socket(int fd, std::uint64_t netns_cookie) {
   return state;
 }
 
+bool is_closed_tcp(int fd) {
+  int protocol = 0;
+  std::uint8_t tcp_state = 0;
+  return get_option(fd, SOL_SOCKET, SO_PROTOCOL, protocol) &&
+         (protocol == IPPROTO_TCP || protocol == IPPROTO_MPTCP) &&
+         get_option(fd, IPPROTO_TCP, TCP_INFO, tcp_state) && tcp_state == TCP_CLOSE;
+}
+
 bool own_address(int fd, OwnAddress& out) {
   auto* raw = reinterpret_cast<sockaddr*>(&out.raw);
   return real().getsockname(fd, raw, &out.length) == 0 &&

@@ -68,6 +68,10 @@ extern bool one_port_ranges_are_own;
 // a pin of ours that an earlier attempt, through another descriptor of the socket, has left.
 SocketState examine_socket(int fd, std::uint64_t netns_cookie);
 
+// The kernel says that it is a TCP socket that neither connects nor is connected: of an attempt
+// that had our pin nothing is left but that. Two system calls; changes nothing.
+bool is_closed_tcp(int fd);
+
 // What getsockname() says.
 struct OwnAddress {
   sockaddr_storage raw{};

@@ -321,6 +321,22 @@ TEST_F(OwnPin, TheProgramsOwnRangeStays) {
   expect_same_as_native("own_range_on_a_duplicate", poold->shim(), {kEcho});
 }
 
+// A socket whose attempt is over may be bound, instead of being connected again.
+GUEST(bound_after_the_attempt) {
+  for (int i = 0; i < kRounds; ++i) {
+    const int fd = refused_socket();
+    say("bound " + error_name(bind_error(fd, SocketAddress("127.0.0.1:0"))));
+    CHECK_THAT(local_port(fd) != 0);
+    close(fd);
+  }
+}
+
+TEST_F(OwnPin, BoundAfterwardsInANarrowRange) {
+  start(kNarrow);
+  fill();
+  expect_same_as_native("bound_after_the_attempt", poold->shim());
+}
+
 // The same when the program sets it only after the connect() that had a pin: the attempt ends, the
 // range is still there.
 GUEST(own_range_after_the_pin) {
