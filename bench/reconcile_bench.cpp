@@ -43,7 +43,8 @@ void pass(benchmark::State& state) {
   const BlockedPorts blocked;
   for (auto _ : state) {
     collector.begin({0, 1000});
-    for (std::uint32_t i = 0; i < lanes; ++i) collector.expect(records[i], *memory[i]);
+    for (std::uint32_t i = 0; i < lanes; ++i)
+      collector.expect({records[i].key, records[i].ref, records[i].range}, *memory[i]);
     for (const SyntheticDump::Buffer& buffer : dump.buffers()) {
       kernel::parse_sock_diag(buffer.data(), buffer.size(), SyntheticDump::kSequence,
                               [&](const auto& socket) { collector.add(socket); });

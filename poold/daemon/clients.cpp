@@ -48,17 +48,20 @@ Clients::~Clients() {
 }
 
 void Clients::attached(pid_t pid) {
-  if (pid <= 0) return;
+  if (pid <= 0) return lose_sight();
   if (const auto known = alive_.find(pid); known != alive_.end()) {
     if (!has_ended(known->second)) return;
     forget(pid);  // its number has been given to another process
   }
   const std::size_t room = most_followed();
   if (alive_.size() >= room) {
+    lose_sight();
     return say_full_once("there is room for no more (a quarter of RLIMIT_NOFILE)");
   }
   Descriptor handle(static_cast<int>(syscall(SYS_pidfd_open, pid, 0)));
   if (handle) return follow(pid, std::move(handle));
+  if (errno == ESRCH) return;  // it has ended
+  lose_sight();
   if (errno == EMFILE || errno == ENFILE) say_full_once(std::strerror(errno));
 }
 
@@ -66,7 +69,7 @@ void Clients::follow(pid_t pid, Descriptor handle) {
   try {
     loop_.watch(handle.get(), [this, pid] { forget(pid); });
   } catch (const std::system_error&) {
-    return;  // fs.epoll.max_user_watches
+    return lose_sight();  // fs.epoll.max_user_watches
   }
   alive_.emplace(pid, std::move(handle));
   count_.store(static_cast<std::uint32_t>(alive_.size()), std::memory_order_relaxed);

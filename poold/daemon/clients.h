@@ -1,4 +1,5 @@
-// The attached processes that are still alive. Only for show: no port depends on it.
+// The attached processes that are still alive. Ports depend on the kernel's table alone: this tells
+// when it is worth a look.
 #pragma once
 
 #include <sys/types.h>
@@ -29,9 +30,14 @@ class Clients {
   // the least that there are.
   void attached(pid_t pid);
 
+  // All that have attached were followed, and have ended. (Children that one has forked and left
+  // behind are not seen.)
+  bool nobody_left() const { return alive_.empty() && !lost_sight_; }
+
  private:
   void follow(pid_t pid, Descriptor handle);
   void forget(pid_t pid);
+  void lose_sight() { lost_sight_ = true; }
   void say_full_once(const char* why);
 
   EventLoop& loop_;
@@ -40,6 +46,7 @@ class Clients {
   int ended_timer_;
   bool ended_due_ = false;
   bool said_full_ = false;
+  bool lost_sight_ = false;            // one has attached that could not be followed
   std::map<pid_t, Descriptor> alive_;  // pidfds
 };
 

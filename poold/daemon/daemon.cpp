@@ -99,32 +99,20 @@ Daemon::Daemon(EventLoop& loop, const Config& config, Descriptor listener)
               {group_named(config.socket_group), network_namespace_}, segment_,
               [this](HandoverServer::Visitor& visitor) { receive(visitor); }),
       strategy_(choose_strategy(config)),
-      reconciler_(segment_.writer(), config.pools, strategy_, [this] { pulse_.progress(); }),
+      reconciler_(loop, segment_.writer(), config.pools, strategy_),
       arms_(loop, segment_, strategy_),
       comparisons_(loop, arms_),
-      clients_(loop, segment_.header().clients, [] {}),
-      doorbell_(segment_.view().hints().doorbell),
-      requests_(loop, [this] { return reconciler_.serve_requests(); }),
-      attention_(loop, [this] { return attend(); }) {
+      clients_(loop, segment_.header().clients,
+               [this] { reconciler_.process_ended(clients_.nobody_left()); }),
+      doorbell_(segment_.view().hints().doorbell) {
   apply(segment_, config, arms_);
   const int progress = loop_.add_timer([this] { pulse_.progress(); });
   loop_.repeat_timer(progress, std::chrono::milliseconds(kHeartbeatMs));
-  reconcile_timer_ = loop_.add_timer([this] {
-    reconciler_.pass();
-    loop_.set_timer(reconcile_timer_, reconciler_.until_pass());
-  });
-  loop_.set_timer(reconcile_timer_, std::chrono::milliseconds(1));
-  const int settings = loop_.add_timer([this] {
-    reconciler_.read_settings();
-    // A client that died between its request and the bell must not silence the others.
-    requests_.ask();
-    say_what_was_left_out();
-  });
-  loop_.repeat_timer(settings, Reconciler::kSettingsPause);
+  const int left_out = loop_.add_timer([this] { say_what_was_left_out(); });
+  loop_.repeat_timer(left_out, std::chrono::milliseconds(250));
   loop_.watch(doorbell_.fd(), [this] {
     doorbell_.acknowledge();
-    requests_.ask();
-    attention_.ask();
+    reconciler_.bell_rung();
   });
   advise_reserving(config, strategy_);
   metrics_ = serve_metrics(config.metrics_listen);
@@ -133,12 +121,6 @@ Daemon::Daemon(EventLoop& loop, const Config& config, Descriptor listener)
 Daemon::~Daemon() {
   segment_.mark_stopped();
   loop_.unwatch(doorbell_.fd());
-}
-
-Turn Daemon::attend() {
-  const Turn turn = reconciler_.serve_attention();
-  loop_.set_timer(reconcile_timer_, reconciler_.until_pass());
-  return turn;
 }
 
 std::unique_ptr<HttpServer> Daemon::serve_metrics(const std::optional<Endpoint>& place) {

@@ -17,7 +17,6 @@
 #include "daemon/http_server.h"
 #include "daemon/pulse.h"
 #include "daemon/reconciler.h"
-#include "daemon/turns.h"
 #include "lanes/segment.h"
 
 namespace portpool {
@@ -43,7 +42,6 @@ class Daemon {
  private:
   void receive(HandoverServer::Visitor& visitor);
   void note_refusal(const HandoverServer::Visitor& visitor);
-  Turn attend();
   std::unique_ptr<HttpServer> serve_metrics(const std::optional<Endpoint>& place);
   void move_metrics(const std::optional<Endpoint>& place);
 
@@ -59,9 +57,6 @@ class Daemon {
   ComparisonServer comparisons_;
   Clients clients_;
   Doorbell doorbell_;
-  int reconcile_timer_ = -1;
-  Turns requests_;
-  Turns attention_;
   std::uint64_t refusals_ = 0;
   std::atomic<bool> reload_successful_ = true;
   std::unique_ptr<HttpServer> metrics_;  // last: it reads the segment

@@ -14,8 +14,8 @@ namespace portpool {
 
 class Pulse {
  public:
-  // An event loop that says nothing for this long hangs.
-  static constexpr std::chrono::seconds kStandstill{5};
+  // An event loop that says nothing for this long hangs: its work is cut into slices of 5 ms.
+  static constexpr std::chrono::seconds kStandstill{1};
 
   // Calls `beat` every kHeartbeatMs, from that thread, for as long as progress() was called within
   // `standstill`. The thread goes before others where poold may say so: SCHED_RR, else nice(2).

@@ -19,8 +19,8 @@
 namespace portpool {
 namespace {
 
-// Visitors who wait to be accepted; more of them wait for a place here (unix(7)). Few enough for the
-// last one to be served in some milliseconds.
+// Visitors who wait to be accepted; more of them wait for a place here (unix(7)). Few enough for
+// the last one to be served in some milliseconds.
 constexpr int kQueue = 512;
 
 sockaddr_un socket_address(const std::string& path) {

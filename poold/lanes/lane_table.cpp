@@ -5,19 +5,13 @@
 #include "lanes/lane_update.h"
 
 namespace portpool {
-namespace {
-
-// A place is not given to another lane while a claim of the old one may still be under way.
-constexpr std::chrono::seconds kGrace{2};
-constexpr std::uint64_t kIdleBeats = 10'000 / kHeartbeatMs;
-
-}  // namespace
 
 LaneTable::LaneTable(const StructureWriter& structure)
     : structure_(structure),
       // Random with each poold, so that what is left of an earlier one means no lane of ours.
       generations_(structure.view().lane_count(),
-                   static_cast<std::uint32_t>(structure.header().generation)) {}
+                   static_cast<std::uint32_t>(structure.header().generation)),
+      records_(structure.view().lane_count()) {}
 
 std::uint32_t LaneTable::next_generation(std::uint32_t place) {
   std::uint32_t& generation = generations_[place];
@@ -31,6 +25,16 @@ LaneRecord* LaneTable::find(const LaneKey& key) const {
   return found != by_key_.end() ? found->second : nullptr;
 }
 
+LaneRecord* LaneTable::find(LaneRef ref) const {
+  if (ref.index >= records_.size()) return nullptr;
+  LaneRecord* record = records_[ref.index].get();
+  return record != nullptr && record->ref == ref ? record : nullptr;
+}
+
+// A place is not given to another lane while a claim of the old one may still be under way. For
+// good measure only: a claim looks at the generation when it has its port, and puts it back if that
+// is another one by now; a release looks first. Who is stopped between that look and the release
+// for longer than the grace leaves one wrong hint.
 std::optional<std::uint32_t> LaneTable::free_place() {
   if (!graves_.empty() && Clock::now() - graves_.front().since >= kGrace) {
     const std::uint32_t index = graves_.front().index;
@@ -59,19 +63,18 @@ LaneRecord* LaneTable::add(const LaneKey& key, std::uint32_t pool, kernel::PortR
   lane.full.store(0, std::memory_order_relaxed);
   lane.crowded.store(0, std::memory_order_relaxed);
   set_range(*record, pool, range);
-  records_.push_back(std::move(record));
-  by_key_[key] = records_.back().get();
-  return records_.back().get();
+  by_key_[key] = record.get();
+  records_[*place] = std::move(record);
+  return records_[*place].get();
 }
 
 void LaneTable::set_range(LaneRecord& record, std::uint32_t pool, kernel::PortRange range) {
   if (record.range != range) {
     drop_outside(hints(record), range);
     // No client can have claimed what was not in the range: once seen to be unused is enough.
-    for (std::uint32_t port = range.low; port <= range.high; ++port) {
-      if (port < record.range.low || port > record.range.high) {
-        record.suspect[port / 64] |= std::uint64_t{1} << (port % 64);
-      }
+    for (std::size_t w = range.low / 64U; w <= range.high / 64U; ++w) {
+      const std::uint64_t added = range_bits(range, w) & ~bits_within(record.range, w);
+      if (added != 0) record.suspect.set_word(w, record.suspect.word(w) | added);
     }
   }
   record.pool = pool;
@@ -99,49 +102,26 @@ std::uint64_t LaneTable::beats_unused(const LaneRecord& record) const {
   return 0;
 }
 
-bool LaneTable::is_idle(const LaneRecord& record) const {
-  return beats_unused(record) > kIdleBeats;
-}
-
-std::size_t LaneTable::retire_idle() {
-  const std::size_t places = structure_.view().lane_count();
-  const std::size_t room = places - records_.size();
-  const std::size_t wanted = std::max<std::size_t>(places / 8, 1);
-  if (room >= wanted) return 0;
-  std::vector<std::pair<std::uint64_t, LaneKey>> idle;
-  for (const auto& record : records_) {
-    if (is_idle(*record) && count_lane(hints(*record), record->range).in_use == 0) {
-      idle.emplace_back(beats_unused(*record), record->key);
-    }
-  }
-  std::sort(idle.begin(), idle.end(),
-            [](const auto& a, const auto& b) { return a.first > b.first; });
-  idle.resize(std::min(idle.size(), wanted - room));
-  for (const auto& [unused, key] : idle) {
-    const auto position = std::find_if(
-        records_.begin(), records_.end(),
-        [&, wanted_key = key](const auto& record) { return record->key == wanted_key; });
-    retire(static_cast<std::size_t>(position - records_.begin()));
-  }
-  return idle.size();
-}
-
-void LaneTable::retire(std::size_t position) {
-  const LaneRef ref = records_[position]->ref;
-  std::vector<std::uint32_t> places;
-  for (const auto& [place, entry] : entries_) {
-    if (std::find(entry.lanes.begin(), entry.lanes.end(), ref) != entry.lanes.end()) {
-      places.push_back(place);
-    }
-  }
-  for (const std::uint32_t place : places) clear_entry(place);
+void LaneTable::retire(const LaneRecord& record) {
+  const LaneRef ref = record.ref;
+  // clear_entry() takes each out of the record's list.
+  while (!record.entries.empty()) clear_entry(record.entries.back());
   // First: who claims a port from now on learns that the lane is gone.
   structure_.lane_info(ref.index).generation.store(0, std::memory_order_relaxed);
   std::atomic_thread_fence(std::memory_order_seq_cst);
   clear_lane(structure_.view().lane_hints(ref.index));
   graves_.push_back({ref.index, Clock::now()});
-  by_key_.erase(records_[position]->key);
-  records_.erase(records_.begin() + static_cast<std::ptrdiff_t>(position));
+  by_key_.erase(record.key);
+  records_[ref.index].reset();
+}
+
+void LaneTable::link(std::uint32_t place, const Answer& entry, bool on) {
+  for (const LaneRef ref : entry.lanes) {
+    LaneRecord* record = find(ref);
+    if (record == nullptr) continue;
+    std::erase(record->entries, place);
+    if (on) record->entries.push_back(place);
+  }
 }
 
 bool LaneTable::publish(const LaneKey& question, const std::vector<const LaneRecord*>& lanes,
@@ -167,14 +147,19 @@ bool LaneTable::publish(const LaneKey& question, const std::vector<const LaneRec
     choice.lanes[choice.count++] = record->ref;
     entry.lanes.push_back(record->ref);
   }
-  entries_[*place] = std::move(entry);
+  Answer& kept = entries_[*place];
+  link(*place, kept, false);
+  kept = std::move(entry);
+  link(*place, kept, true);
   structure_.write_entry(*place, question, choice);
   return true;
 }
 
 void LaneTable::clear_entry(std::uint32_t place) {
-  structure_.write_entry(place, entries_.at(place).question, LaneChoice{});
-  entries_.erase(place);
+  const auto entry = entries_.find(place);
+  link(place, entry->second, false);
+  structure_.write_entry(place, entry->second.question, LaneChoice{});
+  entries_.erase(entry);
 }
 
 void LaneTable::withdraw(const LaneKey& question) {
@@ -187,8 +172,10 @@ void LaneTable::withdraw(const LaneKey& question) {
   }
 }
 
-void LaneTable::withdraw_all() {
-  while (!entries_.empty()) clear_entry(entries_.begin()->first);
+std::uint32_t LaneTable::withdraw_some(std::uint32_t from, std::size_t count) {
+  auto next = entries_.lower_bound(from);
+  for (; next != entries_.end() && count > 0; --count) clear_entry((next++)->first);
+  return next != entries_.end() ? next->first : 0;
 }
 
 std::vector<LaneTable::Answer> LaneTable::next_answers(std::size_t count) {

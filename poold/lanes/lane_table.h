@@ -11,21 +11,12 @@
 #include <vector>
 
 #include "kernel/sysctl.h"
+#include "lanes/port_bits.h"
 #include "lanes/rules.h"
 #include "lanes/segment.h"
 #include "portpool/segment.h"
 
 namespace portpool {
-
-using PortBits = std::uint64_t[kPortWords];
-
-// The ports of word `word` that belong to the range.
-constexpr std::uint64_t range_bits(const PortRange& range, std::size_t word) {
-  std::uint64_t bits = ~std::uint64_t{0};
-  if (word == range.low / 64U) bits &= ~std::uint64_t{0} << (range.low % 64);
-  if (word == range.high / 64U) bits &= ~std::uint64_t{0} >> (63 - range.high % 64);
-  return bits;
-}
 
 // What poold remembers of a lane from one reconcile to the next. Never read back from the segment.
 struct LaneRecord {
@@ -33,9 +24,12 @@ struct LaneRecord {
   LaneRef ref;
   std::uint32_t pool = 0;
   kernel::PortRange range;
-  std::uint64_t rejections = 0;  // the lane's counter at the last pass
-  PortBits suspect = {};         // in no map and not in the kernel's table, seen once
-  PortBits rejected = {};        // already in the rejected map at the last sweep of it
+  bool filled = false;                 // its ports stand in its maps; no client finds it before
+  bool holds_ports = false;            // some were in use when it was looked at last
+  std::uint64_t rejections = 0;        // the lane's counter at the last pass
+  SparsePorts suspect;                 // in no map and not in the kernel's table, seen once
+  SparsePorts rejected;                // already in the rejected map at the last sweep of it
+  std::vector<std::uint32_t> entries;  // places of the directory that lead to it
 };
 
 class LaneTable {
@@ -43,6 +37,15 @@ class LaneTable {
   explicit LaneTable(const StructureWriter& structure);
 
   LaneRecord* find(const LaneKey& key) const;
+  // Null: the lane has been retired.
+  LaneRecord* find(LaneRef ref) const;
+  // For walks over all lanes in pieces, between which lanes may come and go: the lane at that place
+  // of the segment, or null; all are below end().
+  LaneRecord* at(std::uint32_t place) const { return records_[place].get(); }
+  std::uint32_t end() const { return never_used_; }
+  std::size_t size() const { return by_key_.size(); }
+  std::size_t places() const { return records_.size(); }
+
   // Takes a free place in the segment for a lane that is not there yet; null when all are taken.
   // The lane is in no directory entry: no client sees it before publish().
   LaneRecord* add(const LaneKey& key, std::uint32_t pool, kernel::PortRange range);
@@ -52,10 +55,11 @@ class LaneTable {
   // true all the same.
   void suspend(const LaneRecord& record);
   bool is_suspended(const LaneRecord& record) const;
-  // Takes lanes out of service that nobody has used for a while and that hold no port, the longest
-  // unused first, once the table is nearly full. Their places are free again a moment later.
-  // Returns how many.
-  std::size_t retire_idle();
+  // Out of service for good; the record is gone. The place is free again kGrace later.
+  void retire(const LaneRecord& record);
+  static constexpr std::chrono::milliseconds kGrace{200};
+  // A place is about to be free again.
+  bool comes_free() const { return !graves_.empty(); }
 
   // Answers `question` with these lanes (1..kLanesPerEntry), or, with none, refuses it. False: the
   // directory has no place left near the key's hash.
@@ -63,7 +67,9 @@ class LaneTable {
                std::uint32_t flags);
   // Clients find no lane for `question` any more, and ask again.
   void withdraw(const LaneKey& question);
-  void withdraw_all();
+  // The same for at most `count` answers from directory place `from` on. Returns where to go on; 0:
+  // there are no more.
+  std::uint32_t withdraw_some(std::uint32_t from, std::size_t count);
 
   struct Answer {
     LaneKey question;
@@ -72,14 +78,14 @@ class LaneTable {
   // What the directory says, from poold's own record; at most `count` answers, going round from
   // where the last call ended.
   std::vector<Answer> next_answers(std::size_t count);
+  std::size_t answers() const { return entries_.size(); }
 
   LaneHints& hints(const LaneRecord& record) const {
     return structure_.view().lane_hints(record.ref.index);
   }
   LaneInfo& info(const LaneRecord& record) const { return structure_.lane_info(record.ref.index); }
-  const std::vector<std::unique_ptr<LaneRecord>>& records() const { return records_; }
-  // Nobody has claimed from the lane for ten seconds.
-  bool is_idle(const LaneRecord& record) const;
+  // Heartbeats since somebody has claimed from the lane.
+  std::uint64_t beats_unused(const LaneRecord& record) const;
 
  private:
   using Clock = std::chrono::steady_clock;
@@ -91,14 +97,14 @@ class LaneTable {
   std::optional<std::uint32_t> free_place();
   // Another number for each use of a place.
   std::uint32_t next_generation(std::uint32_t place);
-  std::uint64_t beats_unused(const LaneRecord& record) const;
   void clear_entry(std::uint32_t place);
-  void retire(std::size_t position);
+  // The lanes of the entry in that place know of it, or (on = false) forget it.
+  void link(std::uint32_t place, const Answer& entry, bool on);
 
   StructureWriter structure_;
   // Of each place, the generation of its latest use.
   std::vector<std::uint32_t> generations_;
-  std::vector<std::unique_ptr<LaneRecord>> records_;
+  std::vector<std::unique_ptr<LaneRecord>> records_;  // by place
   std::unordered_map<LaneKey, LaneRecord*, KeyHash> by_key_;
   // What stands in each directory place; the segment's copy is not trusted.
   std::map<std::uint32_t, Answer> entries_;

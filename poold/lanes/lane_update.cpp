@@ -65,35 +65,56 @@ void drop_doubles(LaneHints& lane, std::size_t word) {
 
 class WordUpdate {
  public:
-  WordUpdate(LaneHints& lane, LaneRecord& record, const LaneTruth& truth,
+  WordUpdate(LaneHints& lane, LaneRecord& record, const TruthWord& truth,
              const BlockedPorts& blocked, std::size_t word, std::uint64_t only,
-             LaneChanges& changes)
+             LaneChanges& changes, bool nobody_claims = false)
       : lane_(lane),
         record_(record),
         truth_(truth),
         word_(word),
         changes_(changes),
         range_(range_bits(record.range, word) & only),
-        blocked_(blocked.bits[word] & range_) {}
+        blocked_(blocked.bits[word] & range_),
+        nobody_claims_(nobody_claims) {}
+
+  // Nothing for run() to do: as it is with nearly all words, and ten loads tell it.
+  bool is_settled() const {
+    std::uint64_t mapped = 0;
+    std::uint64_t doubles = 0;
+    std::uint64_t released = 0;
+    for (std::size_t map = 0; map < kPortMaps; ++map) {
+      const std::uint64_t bits = load(lane_, map, word_);
+      doubles |= bits & mapped;
+      mapped |= bits;
+      if (map >= kFreeMaps && map <= kQuarantine) released |= bits;
+    }
+    const std::uint64_t used = truth_.used & range_ & ~blocked_;
+    const bool only_used =
+        (truth_.waiting | truth_.reusable[0] | truth_.reusable[1] | truth_.reusable[2]) == 0;
+    static_assert(kReuseMaps == 3);
+    return doubles == 0 && released == 0 && only_used &&
+           (load(lane_, kBlocked, word_) & range_) == blocked_ && (mapped & used) == 0 &&
+           (range_ & ~mapped & ~used) == 0 && (record_.suspect.word(word_) & range_) == 0;
+  }
 
   void run() {
     drop_doubles(lane_, word_);
     block();
     const std::uint64_t open = range_ & ~blocked_;
-    const std::uint64_t used = truth_.used[word_] & open;
+    const std::uint64_t used = truth_.used & open;
     changes_.withdrawn +=
         static_cast<std::uint32_t>(std::popcount(take_from_all(lane_, word_, used, kNoMap)));
     std::uint64_t seen = used;
-    move(truth_.waiting[word_] & open & ~seen, kQuarantine);
-    seen |= truth_.waiting[word_];
+    move(truth_.waiting & open & ~seen, kQuarantine);
+    seen |= truth_.waiting;
     std::uint64_t suspects = 0;
     for (std::size_t age = 0; age < kReuseMaps; ++age) {
-      const std::uint64_t bits = truth_.reusable[age][word_] & open & ~seen;
+      const std::uint64_t bits = truth_.reusable[age] & open & ~seen;
       suspects |= settle(bits, kFreeMaps + age, everything_but_rejected());
-      seen |= truth_.reusable[age][word_];
+      seen |= truth_.reusable[age];
     }
-    suspects |= settle(open & ~seen, youngest_map(lane_), truth_.released_before[word_]);
-    record_.suspect[word_] = (record_.suspect[word_] & ~range_) | suspects;
+    suspects |= settle(open & ~seen, youngest_map(lane_), truth_.released_before);
+    record_.suspect.set_word(word_, (record_.suspect.word(word_) & ~range_) | suspects);
   }
 
  private:
@@ -119,14 +140,14 @@ class WordUpdate {
   }
 
   // Makes `bits` claimable through map `to`: those of `movable` that stand in a map that is not a
-  // free one, and those in no map for the second time. Returns the ones in no map for the first
-  // time.
+  // free one, and those in no map for the second time, or for the first where nobody claims.
+  // Returns the others in no map.
   std::uint64_t settle(std::uint64_t bits, std::size_t to, std::uint64_t movable) {
     std::uint64_t in_free = 0;
     for (std::size_t map = 0; map < kFreeMaps; ++map) in_free |= load(lane_, map, word_);
     const bool to_free = to < kFreeMaps;
-    const std::uint64_t unmapped = bits & ~mapped() & truth_.unmapped_before[word_];
-    const std::uint64_t leaked = unmapped & record_.suspect[word_];
+    const std::uint64_t unmapped = bits & ~mapped() & truth_.unmapped_before;
+    const std::uint64_t leaked = nobody_claims_ ? unmapped : unmapped & record_.suspect.word(word_);
     std::uint64_t freed = leaked;
     const std::uint64_t here =
         bits & movable & ~load(lane_, to, word_) & (to_free ? ~in_free : ~0ULL);
@@ -140,12 +161,33 @@ class WordUpdate {
 
   LaneHints& lane_;
   LaneRecord& record_;
-  const LaneTruth& truth_;
+  const TruthWord& truth_;
   std::size_t word_;
   LaneChanges& changes_;
   std::uint64_t range_;
   std::uint64_t blocked_;
+  bool nobody_claims_;
 };
+
+bool agrees_with(const LaneHints& lane, const PortRange& range, const BlockedPorts& blocked) {
+  const bool any = lane.top[kBlocked].load(std::memory_order_relaxed) != 0;
+  for (std::size_t w = range.low / 64U; w <= range.high / 64U; ++w) {
+    const std::uint64_t here =
+        any ? lane.words[kBlocked][w].load(std::memory_order_relaxed) : std::uint64_t{0};
+    if (((here ^ blocked.bits[w]) & range_bits(range, w)) != 0) return false;
+  }
+  return true;
+}
+
+// Every port stands in a free map, or in the blocked one if it shall, and no socket has one of
+// them: such a lane is left as it is, and the maps that it has never used stay without memory. By
+// what expect() saw: who has come since is for the next update.
+bool is_at_rest(const LaneHints& lane, const LaneRecord& record, const LaneTruth& truth,
+                const BlockedPorts& blocked) {
+  return truth.words().empty() && !truth.has_doubles() && record.suspect.empty() &&
+         record.rejected.empty() && lane.top[kRejected].load(std::memory_order_relaxed) == 0 &&
+         agrees_with(lane, record.range, blocked);
+}
 
 // Releases join the youngest map; when that has grown large, a new youngest one is begun, so that
 // the ring keeps its three ages after a burst of releases.
@@ -156,6 +198,7 @@ void keep_ages_apart(LaneHints& lane, const kernel::PortRange& range) {
   std::uint32_t total = 0;
   std::uint32_t youngest = 0;
   for (std::uint32_t map = 0; map < kFreeMaps; ++map) {
+    if (lane.top[map].load(std::memory_order_relaxed) == 0) continue;
     std::uint32_t count = 0;
     for (std::size_t w = range.low / 64U; w <= range.high / 64U; ++w) {
       count += static_cast<std::uint32_t>(std::popcount(load(lane, map, w)));
@@ -168,16 +211,22 @@ void keep_ages_apart(LaneHints& lane, const kernel::PortRange& range) {
   }
 }
 
+// Adds the ports of a word, until there are `limit`.
+void add_ports(std::size_t word, std::uint64_t bits, std::size_t limit,
+               std::vector<std::uint16_t>& ports) {
+  for (; bits != 0 && ports.size() < limit; bits &= bits - 1) {
+    ports.push_back(
+        static_cast<std::uint16_t>(word * 64 + static_cast<unsigned>(std::countr_zero(bits))));
+  }
+}
+
 // The ports of the sets that `bits_of` gives for each word of the range, at most `limit`.
 template <class BitsOf>
 std::vector<std::uint16_t> ports_in(const kernel::PortRange& range, std::size_t limit,
                                     BitsOf bits_of) {
   std::vector<std::uint16_t> ports;
   for (std::size_t w = range.low / 64U; w <= range.high / 64U && ports.size() < limit; ++w) {
-    for (std::uint64_t bits = bits_of(w); bits != 0 && ports.size() < limit; bits &= bits - 1) {
-      ports.push_back(
-          static_cast<std::uint16_t>(w * 64 + static_cast<unsigned>(std::countr_zero(bits))));
-    }
+    add_ports(w, bits_of(w), limit, ports);
   }
   return ports;
 }
@@ -186,21 +235,31 @@ std::vector<std::uint16_t> ports_in(const kernel::PortRange& range, std::size_t 
 
 void fill_lane(LaneHints& lane, const LaneRecord& record, const LaneTruth& truth,
                const BlockedPorts& blocked) {
-  std::minstd_rand random{std::random_device{}()};
+  std::uint64_t random = std::random_device{}();
+  const auto next = [&random] { return random = detail::next_random(random); };
+  LaneTruth::Walk walk(truth);
   for (std::size_t w = record.range.low / 64U; w <= record.range.high / 64U; ++w) {
+    const TruthWord& seen = walk.at(w);
     const std::uint64_t range = range_bits(record.range, w);
-    std::uint64_t left = range & ~blocked.bits[w] & ~truth.used[w];
+    std::uint64_t left = range & ~blocked.bits[w] & ~seen.used;
     put_bits(lane, kBlocked, w, range & blocked.bits[w]);
-    put_bits(lane, kQuarantine, w, left & truth.waiting[w]);
-    left &= ~truth.waiting[w];
+    put_bits(lane, kQuarantine, w, left & seen.waiting);
+    left &= ~seen.waiting;
     for (std::size_t age = 0; age < kReuseMaps; ++age) {
-      put_bits(lane, kFreeMaps + age, w, left & truth.reusable[age][w]);
-      left &= ~truth.reusable[age][w];
+      put_bits(lane, kFreeMaps + age, w, left & seen.reusable[age]);
+      left &= ~seen.reusable[age];
     }
-    // Three ages at random, as they would stand after a while of use.
+    // Three ages at random, as they would stand after a while of use: two random bits for each port
+    // tell which, or (one time in four) that it draws again.
     std::array<std::uint64_t, kFreeMaps - 1> shares{};
-    for (; left != 0; left &= left - 1) {
-      shares[random() % shares.size()] |= left & (~left + 1);
+    static_assert(shares.size() == 3);
+    while (left != 0) {
+      const std::uint64_t first = next();
+      const std::uint64_t second = next();
+      shares[0] |= left & first & ~second;
+      shares[1] |= left & ~first & second;
+      shares[2] |= left & ~first & ~second;
+      left &= first & second;
     }
     for (std::size_t map = 0; map < shares.size(); ++map) put_bits(lane, map, w, shares[map]);
   }
@@ -210,12 +269,17 @@ void fill_lane(LaneHints& lane, const LaneRecord& record, const LaneTruth& truth
 LaneChanges update_lane(LaneHints& lane, LaneRecord& record, const LaneTruth& truth,
                         const BlockedPorts& blocked) {
   LaneChanges changes;
-  for (std::size_t w = record.range.low / 64U; w <= record.range.high / 64U; ++w) {
-    WordUpdate(lane, record, truth, blocked, w, ~std::uint64_t{0}, changes).run();
-  }
-  for (std::size_t map = 0; map < kPortMaps; ++map) {
-    repair(port_map(lane, static_cast<PortMapId>(map)), record.range.low / 64U,
-           record.range.high / 64U);
+  if (!is_at_rest(lane, record, truth, blocked)) {
+    LaneTruth::Walk walk(truth);
+    for (std::size_t w = record.range.low / 64U; w <= record.range.high / 64U; ++w) {
+      WordUpdate word(lane, record, walk.at(w), blocked, w, ~std::uint64_t{0}, changes,
+                      truth.lane().nobody_claims);
+      if (!word.is_settled()) word.run();
+    }
+    for (std::size_t map = 0; map < kPortMaps; ++map) {
+      repair(port_map(lane, static_cast<PortMapId>(map)), record.range.low / 64U,
+             record.range.high / 64U);
+    }
   }
   drop_outside(lane, record.range);
   keep_ages_apart(lane, record.range);
@@ -225,8 +289,9 @@ LaneChanges update_lane(LaneHints& lane, LaneRecord& record, const LaneTruth& tr
 LaneChanges update_ports(LaneHints& lane, LaneRecord& record, const LaneTruth& truth,
                          const BlockedPorts& blocked, const PortBits& only) {
   LaneChanges changes;
+  LaneTruth::Walk walk(truth);
   for (std::size_t w = record.range.low / 64U; w <= record.range.high / 64U; ++w) {
-    if (only[w] != 0) WordUpdate(lane, record, truth, blocked, w, only[w], changes).run();
+    if (only[w] != 0) WordUpdate(lane, record, walk.at(w), blocked, w, only[w], changes).run();
   }
   return changes;
 }
@@ -262,20 +327,23 @@ std::vector<std::uint16_t> quarantined_ports(LaneHints& lane, const kernel::Port
 
 std::vector<std::uint16_t> contradicted_ports(LaneHints& lane, const LaneTruth& truth,
                                               std::size_t limit) {
-  return ports_in(truth.range, limit, [&](std::size_t w) {
+  std::vector<std::uint16_t> ports;
+  for (const TruthWord& word : truth.words()) {
+    if (word.used == 0) continue;
     std::uint64_t claimable = 0;
-    if (truth.used[w] == 0) return claimable;
-    for (std::size_t map = 0; map < kQuarantine; ++map) claimable |= load(lane, map, w);
-    return claimable & truth.used[w];
-  });
+    for (std::size_t map = 0; map < kQuarantine; ++map) claimable |= load(lane, map, word.index);
+    add_ports(word.index, claimable & word.used, limit, ports);
+  }
+  return ports;
 }
 
 void sweep_rejected(LaneHints& lane, LaneRecord& record) {
+  if (record.rejected.empty() && lane.top[kRejected].load(std::memory_order_relaxed) == 0) return;
   for (std::size_t w = record.range.low / 64U; w <= record.range.high / 64U; ++w) {
     const std::uint64_t now = load(lane, kRejected, w);
-    const std::uint64_t old = take_bits(lane, kRejected, w, now & record.rejected[w]);
+    const std::uint64_t old = take_bits(lane, kRejected, w, now & record.rejected.word(w));
     put_bits(lane, youngest_map(lane), w, old);
-    record.rejected[w] = now & ~old;
+    record.rejected.set_word(w, now & ~old);
   }
 }
 

@@ -28,23 +28,24 @@ void Supply::begin(bool all) {
   if (all) std::fill(std::begin(taken_), std::end(taken_), 0);
 }
 
-void Supply::add(const LaneTruth& truth) {
-  for (std::size_t w = truth.range.low / 64U; w <= truth.range.high / 64U; ++w) {
-    taken_[w] |= truth.used[w] | truth.waiting[w];
-    for (const auto& bits : truth.reusable) taken_[w] |= bits[w];
-  }
+void Supply::add(const PortBits& taken) {
+  for (std::size_t w = 0; w < kPortWords; ++w) taken_[w] |= taken[w];
 }
 
 bool Supply::note(LaneInfo& info, LaneHints& hints, const LaneRecord& record,
                   const LaneTruth* truth, const BlockedPorts& blocked) {
   const PortRange& range = record.range;
-  const LaneCounts counts = count_lane(hints, range);
+  // After an update the marks are right, and a map that was never used is to cost no memory.
+  const LaneCounts counts = count_lane(hints, range, CountFrom::marked_maps);
   const std::uint32_t first_choice = counts.free - counts.reusable;
   const bool low = first_choice < std::clamp(counts.capacity / kLowShare, 1U, kLowMost);
   info.low.store(low ? 1 : 0, std::memory_order_relaxed);
   if (truth != nullptr) {
-    const std::uint32_t refused = count_in(
-        range, [&](std::size_t w) { return truth->used[w] | truth->waiting[w] | blocked.bits[w]; });
+    LaneTruth::Walk walk(*truth);
+    const std::uint32_t refused = count_in(range, [&](std::size_t w) {
+      const TruthWord& word = walk.at(w);
+      return word.used | word.waiting | blocked.bits[w];
+    });
     if (++findings_ == 0) ++findings_;
     info.full.store(refused == counts.capacity ? findings_ : 0, std::memory_order_relaxed);
     const std::uint32_t taken =

@@ -14,7 +14,7 @@ class Supply {
   // Before a pass: what add() is told from now on. `all`: the pass looks at every lane; else what
   // was known of the others stays.
   void begin(bool all);
-  void add(const LaneTruth& truth);
+  void add(const PortBits& taken);
 
   // Writes the marks of one lane. `full` and `crowded` come from the kernel's table alone, never
   // from the hints: with fail-fast they decide about an error. Without `truth` (null) a lane may

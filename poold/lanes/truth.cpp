@@ -2,6 +2,10 @@
 
 #include <netinet/tcp.h>
 
+#include <algorithm>
+#include <iterator>
+#include <utility>
+
 #include "portpool/port_map.h"
 
 namespace portpool {
@@ -13,8 +17,12 @@ constexpr std::uint32_t kMiddleMs = 5'000;
 
 void set(PortBits& bits, std::uint16_t port) { bits[port / 64] |= detail::bit_of(port); }
 
-std::uint64_t word_of(LaneHints& lane, PortMapId id, std::size_t word) {
-  return lane.words[static_cast<std::size_t>(id)][word].load(std::memory_order_relaxed);
+constexpr TruthWord kNothing;
+
+bool comes_before(const TruthWord& word, std::size_t index) { return word.index < index; }
+
+constexpr bool is_released(std::size_t map) {
+  return map >= kFreeMaps && map <= static_cast<std::size_t>(PortMapId::quarantine);
 }
 
 void add_ranges(BlockedPorts& blocked, const std::vector<kernel::PortRange>& ranges) {
@@ -27,69 +35,102 @@ void add_ranges(BlockedPorts& blocked, const std::vector<kernel::PortRange>& ran
 
 }  // namespace
 
+const TruthWord& LaneTruth::word(std::size_t index) const {
+  const auto found = std::lower_bound(words_.begin(), words_.end(), index, comes_before);
+  return found != words_.end() && found->index == index ? *found : kNothing;
+}
+
+TruthWord& LaneTruth::word_to_write(std::size_t index) {
+  if (words_.empty() || words_.back().index < index) {
+    words_.emplace_back().index = static_cast<std::uint16_t>(index);
+    return words_.back();
+  }
+  auto found = std::lower_bound(words_.begin(), words_.end(), index, comes_before);
+  if (found->index != index) {
+    found = words_.emplace(found);
+    found->index = static_cast<std::uint16_t>(index);
+  }
+  return *found;
+}
+
+const TruthWord& LaneTruth::Walk::at(std::size_t index) {
+  while (next_ != end_ && next_->index < index) ++next_;
+  return next_ != end_ && next_->index == index ? *next_ : kNothing;
+}
+
 void TruthCollector::begin(const kernel::TimeWaitReuse& reuse) {
   reuse_ = reuse;
-  for (auto& [key, truth] : lanes_) spares_.push_back(std::move(truth));
   lanes_.clear();
+  by_key_.clear();
+  std::fill(std::begin(taken_), std::end(taken_), 0);
 }
 
-std::unique_ptr<LaneTruth> TruthCollector::spare() {
-  if (spares_.empty()) return std::make_unique<LaneTruth>();
-  std::unique_ptr<LaneTruth> truth = std::move(spares_.back());
-  spares_.pop_back();
-  for (std::size_t w = truth->range.low / 64U; w <= truth->range.high / 64U; ++w) {
-    truth->used[w] = truth->waiting[w] = 0;
-    for (auto& bits : truth->reusable) bits[w] = 0;
+void TruthCollector::expect(const ExpectedLane& expected, LaneHints& lane) {
+  LaneTruth truth(expected);
+  std::size_t marked[kPortMaps];
+  std::size_t count = 0;
+  for (std::size_t map = 0; map < kPortMaps; ++map) {
+    // The others are empty, and may never have been used: they are to cost no memory.
+    if (lane.top[map].load(std::memory_order_acquire) != 0) marked[count++] = map;
   }
-  return truth;
-}
-
-void TruthCollector::expect(const LaneRecord& record, LaneHints& lane) {
-  auto truth = spare();
-  truth->range = record.range;
-  for (std::size_t w = record.range.low / 64U; w <= record.range.high / 64U; ++w) {
+  const PortRange& range = expected.range;
+  for (std::size_t w = range.low / 64U; w <= range.high / 64U; ++w) {
     std::uint64_t mapped = 0;
-    for (std::size_t map = 0; map < kPortMaps; ++map) {
-      mapped |= word_of(lane, static_cast<PortMapId>(map), w);
+    std::uint64_t released = 0;
+    std::uint64_t doubles = 0;
+    for (std::size_t i = 0; i < count; ++i) {
+      const std::uint64_t bits = lane.words[marked[i]][w].load(std::memory_order_relaxed);
+      doubles |= mapped & bits;
+      mapped |= bits;
+      if (is_released(marked[i])) released |= bits;
     }
-    std::uint64_t released = word_of(lane, PortMapId::quarantine, w);
-    for (std::uint32_t age = 0; age < kReuseMaps; ++age) {
-      released |= word_of(lane, static_cast<PortMapId>(kFreeMaps + age), w);
-    }
-    truth->released_before[w] = released;
-    truth->unmapped_before[w] = ~mapped;
+    const std::uint64_t unmapped = range_bits(range, w) & ~mapped;
+    if (doubles != 0) truth.note_doubles();
+    if ((released | unmapped) == 0) continue;
+    TruthWord& word = truth.word_to_write(w);
+    word.released_before = released;
+    word.unmapped_before = unmapped;
   }
-  lanes_[record.key] = std::move(truth);
+  by_key_[expected.key] = static_cast<std::uint32_t>(lanes_.size());
+  lanes_.push_back(std::move(truth));
+}
+
+LaneTruth* TruthCollector::find_to_write(const LaneKey& key) {
+  const auto found = by_key_.find(key);
+  return found != by_key_.end() ? &lanes_[found->second] : nullptr;
+}
+
+const LaneTruth* TruthCollector::find(const LaneKey& key) const {
+  const auto found = by_key_.find(key);
+  return found != by_key_.end() ? &lanes_[found->second] : nullptr;
 }
 
 void TruthCollector::add(const kernel::SocketRecord& socket) {
-  const auto found = lanes_.find({socket.local.address, socket.remote.address, socket.remote.port});
-  if (found == lanes_.end()) return;
-  LaneTruth& truth = *found->second;
-  if (socket.local.port < truth.range.low || socket.local.port > truth.range.high) return;
+  const std::uint16_t port = socket.local.port;
+  LaneTruth* truth =
+      find_to_write({socket.local.address, socket.remote.address, socket.remote.port});
+  if (truth == nullptr || !truth->range().contains(port)) return;
+  const std::uint64_t bit = detail::bit_of(port);
+  TruthWord& word = truth->word_to_write(port / 64U);
+  taken_[port / 64] |= bit;
   if (socket.timer_ms == 0) {
-    set(truth.used, socket.local.port);
+    word.used |= bit;
   } else if (!reuse_.allows(socket)) {
-    set(truth.waiting, socket.local.port);
+    word.waiting |= bit;
   } else {
     const std::uint32_t age = kernel::kTimeWaitMs - socket.timer_ms;
-    set(truth.reusable[age >= kOldMs ? 0 : age >= kMiddleMs ? 1 : 2], socket.local.port);
+    word.reusable[age >= kOldMs ? 0 : age >= kMiddleMs ? 1 : 2] |= bit;
   }
 }
 
 void TruthCollector::forget(const LaneKey& key, std::uint16_t port) {
-  const auto found = lanes_.find(key);
-  if (found == lanes_.end()) return;
-  LaneTruth& truth = *found->second;
+  LaneTruth* truth = find_to_write(key);
+  if (truth == nullptr || !truth->range().contains(port)) return;
+  TruthWord& word = truth->word_to_write(port / 64U);
   const std::uint64_t others = ~detail::bit_of(port);
-  truth.used[port / 64] &= others;
-  truth.waiting[port / 64] &= others;
-  for (auto& bits : truth.reusable) bits[port / 64] &= others;
-}
-
-const LaneTruth* TruthCollector::find(const LaneKey& key) const {
-  const auto found = lanes_.find(key);
-  return found != lanes_.end() ? found->second.get() : nullptr;
+  word.used &= others;
+  word.waiting &= others;
+  for (std::uint64_t& bits : word.reusable) bits &= others;
 }
 
 bool collect_blocked(kernel::SockDiag& sock_diag, bool reserved_too, BlockedPorts& blocked) {

@@ -2,7 +2,6 @@
 #pragma once
 
 #include <cstdint>
-#include <memory>
 #include <unordered_map>
 #include <vector>
 
@@ -12,38 +11,94 @@
 
 namespace portpool {
 
-// Each port is in at most one set once the dump is done; in none: no socket of this 4-tuple exists.
-struct LaneTruth {
-  PortBits used = {};
-  PortBits waiting = {};  // TIME_WAIT that cannot be taken over (yet), FIN_WAIT2 orphans
-  PortBits reusable[kReuseMaps] = {};  // TIME_WAIT that a pin may take over; [0] is oldest
+// Of 64 ports. Each port is in at most one of used, waiting and reusable once the dump is done; in
+// none: no socket of this 4-tuple exists.
+struct TruthWord {
+  std::uint16_t index = 0;  // of the word: the first port by 64
+  std::uint64_t used = 0;
+  std::uint64_t waiting = 0;  // TIME_WAIT that cannot be taken over (yet), FIN_WAIT2 orphans
+  std::uint64_t reusable[kReuseMaps] = {};  // TIME_WAIT that a pin may take over; [0] is oldest
 
-  // As the lane's maps stood before the dump began.
-  PortBits released_before = {};  // in quarantine or a reuse map
-  PortBits unmapped_before = {};  // in no map
+  // As the lane's maps stood before the dump began. By the maps' upper levels: a port that is on
+  // its way into an empty map may count as unmapped for an instant.
+  std::uint64_t released_before = 0;  // in quarantine or a reuse map
+  std::uint64_t unmapped_before = 0;  // in no map
 
-  kernel::PortRange range;  // of the lane; the sets are kept for its words only
+  bool has_sockets() const {
+    std::uint64_t any = used | waiting;
+    for (const std::uint64_t bits : reusable) any |= bits;
+    return any != 0;
+  }
 };
 
-// Used over and over: keeps its memory.
+// A lane as it is to be looked at: what may have become of it meanwhile, its LaneRef tells.
+struct ExpectedLane {
+  LaneKey key;
+  LaneRef ref;
+  PortRange range;
+  // Nobody is about to use a port that he has claimed before the dump begins: one that stands in no
+  // map and in no socket is free when seen so once.
+  bool nobody_claims = false;
+};
+
+// Takes memory for the words alone of which there is something to say: an idle lane has none.
+class LaneTruth {
+ public:
+  explicit LaneTruth(const ExpectedLane& lane) : lane_(lane) {}
+
+  const ExpectedLane& lane() const { return lane_; }
+  const PortRange& range() const { return lane_.range; }
+
+  // All 0 where nothing is known.
+  const TruthWord& word(std::size_t index) const;
+  TruthWord& word_to_write(std::size_t index);
+  // Ascending.
+  const std::vector<TruthWord>& words() const { return words_; }
+  // For walks over all words of the range, ascending: like word(), without searching.
+  class Walk {
+   public:
+    explicit Walk(const LaneTruth& truth) : next_(truth.words_.begin()), end_(truth.words_.end()) {}
+    const TruthWord& at(std::size_t index);
+
+   private:
+    std::vector<TruthWord>::const_iterator next_;
+    std::vector<TruthWord>::const_iterator end_;
+  };
+
+  // Some port stood in more than one map before the dump.
+  bool has_doubles() const { return has_doubles_; }
+  void note_doubles() { has_doubles_ = true; }
+
+ private:
+  ExpectedLane lane_;
+  bool has_doubles_ = false;
+  std::vector<TruthWord> words_;
+};
+
 class TruthCollector {
  public:
   // Forgets all lanes; from now on sockets are judged by `reuse`.
   void begin(const kernel::TimeWaitReuse& reuse);
   // Takes the lane into the collection; before the dump.
-  void expect(const LaneRecord& record, LaneHints& lane);
+  void expect(const ExpectedLane& expected, LaneHints& lane);
   // Sorts a socket in, when its lane is expected.
   void add(const kernel::SocketRecord& socket);
   // Takes back what was said of a port of that lane; add() may say something else.
   void forget(const LaneKey& key, std::uint16_t port);
   const LaneTruth* find(const LaneKey& key) const;
 
+  // In the order in which they were expected.
+  const std::vector<LaneTruth>& lanes() const { return lanes_; }
+  // Ports that a socket of some expected lane has had.
+  const PortBits& taken() const { return taken_; }
+
  private:
-  std::unique_ptr<LaneTruth> spare();
+  LaneTruth* find_to_write(const LaneKey& key);
 
   kernel::TimeWaitReuse reuse_;
-  std::unordered_map<LaneKey, std::unique_ptr<LaneTruth>, KeyHash> lanes_;
-  std::vector<std::unique_ptr<LaneTruth>> spares_;
+  std::vector<LaneTruth> lanes_;
+  std::unordered_map<LaneKey, std::uint32_t, KeyHash> by_key_;  // their places in lanes_
+  PortBits taken_ = {};
 };
 
 // Ports that no lane may claim: listened on, bound by somebody, or reserved by the administrator. A

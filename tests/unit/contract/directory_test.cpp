@@ -8,6 +8,7 @@
 
 #include "base/address_text.h"
 #include "lanes/lane_table.h"
+#include "lanes/retirement.h"
 #include "lanes/segment.h"
 #include "portpool/lane.h"
 #include "portpool/segment.h"
@@ -240,36 +241,105 @@ TEST_F(Directory, LaneTableWithdraws) {
   EXPECT_TRUE(found(key_of(10)));
   EXPECT_FALSE(found(key_of(11)));
   table.withdraw(key_of(99));
-  table.withdraw_all();
+  EXPECT_EQ(table.withdraw_some(table.withdraw_some(0, 1), 1), 0U) << "a piece at a time";
   EXPECT_FALSE(found(key_of(10)));
   EXPECT_FALSE(found(key_of(12)));
+}
+
+// Each lane filled, with two free ports.
+void fill_table(LaneTable& table, std::uint16_t lanes) {
+  for (std::uint16_t port = 1; port <= lanes; ++port) {
+    LaneRecord* record = table.add(key_of(port), 0, {100, 101});
+    ASSERT_NE(record, nullptr);
+    put_port(free_map(table.hints(*record), 0), 100);
+    put_port(free_map(table.hints(*record), 0), 101);
+    record->filled = true;
+    ASSERT_TRUE(table.publish(key_of(port), {record}, 0));
+  }
+}
+
+std::size_t retire_all(Retirement& retirement) {
+  while (retirement.retire_next()) {
+  }
+  return retirement.take_count();
 }
 
 // A full table gives up lanes that nobody uses and that hold no port, and no others.
 TEST_F(Directory, LaneTableRetiresOnlyIdleLanes) {
   LaneTable table(segment_.writer());
-  for (std::uint16_t port = 1; port <= 16; ++port) {
-    const LaneRecord* record = table.add(key_of(port), 0, {100, 101});
-    ASSERT_NE(record, nullptr);
-    put_port(free_map(table.hints(*record), 0), 100);
-    if (port != 3) put_port(free_map(table.hints(*record), 0), 101);
-    ASSERT_TRUE(table.publish(key_of(port), {record}, 0));
-  }
-  EXPECT_EQ(table.retire_idle(), 0U) << "all were just made";
+  Retirement retirement(table);
+  fill_table(table, 16);
+  remove_port(free_map(table.hints(*table.find(key_of(3))), 0), 101);
+  table.find(key_of(4))->holds_ports = true;
+  EXPECT_EQ(retirement.choose_idle(), 0U) << "all were just made";
   segment_.header().heartbeat += 1000;
   table.hints(*table.find(key_of(5))).last_used_beat = segment_.header().heartbeat.load();
-  EXPECT_EQ(table.retire_idle(), 2U) << "an eighth of the places";
-  EXPECT_EQ(table.retire_idle(), 0U) << "which is enough room";
-  EXPECT_EQ(table.records().size(), 14U);
+  EXPECT_EQ(retirement.choose_idle(), 2U) << "an eighth of the places";
+  retire_all(retirement);
+  retirement.choose_idle();
+  retire_all(retirement);
+  EXPECT_EQ(retirement.choose_idle(), 0U) << "which is enough room";
+  EXPECT_EQ(table.size(), 14U);
   for (std::uint16_t port = 1; port <= 16; ++port) {
     EXPECT_EQ(found(key_of(port)), table.find(key_of(port)) != nullptr) << port;
   }
-  EXPECT_NE(table.find(key_of(3)), nullptr) << "it has a port in use";
+  EXPECT_NE(table.find(key_of(3)), nullptr) << "it has a port in use, by its maps";
+  EXPECT_NE(table.find(key_of(4)), nullptr) << "it has a port in use, by the kernel's table";
   EXPECT_NE(table.find(key_of(5)), nullptr) << "it was just used";
   for (std::uint32_t i = 0; i < view().lane_count(); ++i) {
     const bool retired = view().lane_info(i).generation.load() == 0;
     EXPECT_EQ(retired, view().lane_hints(i).words[0][1].load() == 0) << "lane " << i;
   }
+}
+
+// Once: only lanes that had been idle for ten seconds went, however much a place was needed.
+TEST_F(Directory, LaneTableRetiresByNeedTheLeastUsedFirst) {
+  LaneTable table(segment_.writer());
+  Retirement retirement(table);
+  fill_table(table, 16);
+  EXPECT_EQ(retirement.choose_by_need(), 0U) << "all were just made";
+  segment_.header().heartbeat += 1500 / kHeartbeatMs;
+  EXPECT_EQ(retirement.choose_idle(), 0U) << "not for ten seconds";
+  for (std::uint16_t port = 1; port <= 16; ++port) {
+    if (port != 7) table.hints(*table.find(key_of(port))).last_used_beat += 2;
+  }
+  ASSERT_EQ(retirement.choose_by_need(), 1U) << "a sixteenth of the places";
+  EXPECT_EQ(retire_all(retirement), 1U);
+  EXPECT_EQ(table.find(key_of(7)), nullptr);
+  EXPECT_FALSE(found(key_of(7)));
+  EXPECT_EQ(table.size(), 15U);
+}
+
+TEST_F(Directory, LaneTableKeepsALaneThatIsUsedAfterItWasChosen) {
+  LaneTable table(segment_.writer());
+  Retirement retirement(table);
+  fill_table(table, 16);
+  segment_.header().heartbeat += 1000;
+  ASSERT_GT(retirement.choose_by_need(), 0U);
+  for (std::uint16_t port = 1; port <= 16; ++port) {
+    table.hints(*table.find(key_of(port))).last_used_beat = segment_.header().heartbeat.load();
+  }
+  EXPECT_EQ(retire_all(retirement), 0U);
+  EXPECT_EQ(table.size(), 16U);
+}
+
+// All answers that lead to a lane go with it; those that lead to others stay.
+TEST_F(Directory, LaneTableForgetsEachAnswerOfALane) {
+  LaneTable table(segment_.writer());
+  const LaneRecord* one = table.add(key_of(1), 0, {1, 2});
+  const LaneRecord* other = table.add(key_of(2), 0, {1, 2});
+  ASSERT_TRUE(table.publish(key_of(10), {one}, 0));
+  ASSERT_TRUE(table.publish(key_of(11), {one, other}, 0));
+  ASSERT_TRUE(table.publish(key_of(12), {other}, 0));
+  ASSERT_TRUE(table.publish(key_of(13), {one}, 0));
+  ASSERT_TRUE(table.publish(key_of(13), {other}, 0)) << "another answer in its place";
+  const LaneRef ref = one->ref;
+  table.retire(*one);
+  EXPECT_EQ(table.find(ref), nullptr);
+  EXPECT_FALSE(found(key_of(10)));
+  EXPECT_FALSE(found(key_of(11)));
+  EXPECT_TRUE(found(key_of(12)));
+  EXPECT_TRUE(found(key_of(13)));
 }
 
 // More questions than places near a hash: publish() says so, and what stands there stays.

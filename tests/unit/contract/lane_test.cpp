@@ -107,7 +107,7 @@ TEST_F(LaneUse, ARetiredLaneIsGone) {
   for (std::uint32_t port = kRange.low; port <= kRange.high; ++port) {
     offer(port);
   }
-  ASSERT_EQ(table_.retire_idle(), 1U);
+  table_.retire(*record_);
   Port port;
   EXPECT_EQ(claim_port(segment_.view(), ref, Offer::any, 1, port), Claim::gone);
   EXPECT_FALSE(in_service(segment_.view(), ref));
@@ -116,9 +116,9 @@ TEST_F(LaneUse, ARetiredLaneIsGone) {
 // Somebody wrote there: it does not keep the lane's place for ever.
 TEST_F(LaneUse, ALaneUsedInTheTimeToComeIsUsedNow) {
   hints().last_used_beat = ~std::uint64_t{0};
-  EXPECT_FALSE(table_.is_idle(*record_));
+  EXPECT_EQ(table_.beats_unused(*record_), 0U);
   segment_.header().heartbeat += 1000;
-  EXPECT_TRUE(table_.is_idle(*record_));
+  EXPECT_EQ(table_.beats_unused(*record_), 1000U);
 }
 
 TEST(LaneRef, NoLaneIsNeverInService) {

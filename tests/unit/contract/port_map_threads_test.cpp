@@ -171,7 +171,7 @@ void connect_and_close(LaneHints& lane, Holders& holders, std::uint64_t seed, in
 
 void reconcile(LaneHints& lane, LaneRecord& record, const Holders& holders, TruthCollector& truth) {
   truth.begin({});
-  truth.expect(record, lane);
+  truth.expect({record.key, record.ref, record.range}, lane);
   for (std::uint32_t port = record.range.low; port <= record.range.high; ++port) {
     if (!holders.held(static_cast<std::uint16_t>(port))) continue;
     kernel::SocketRecord socket;

@@ -33,6 +33,8 @@ class LaneModel {
   // For a new lane.
   void fill();
 
+  // What the next begin() says of clients.
+  void nobody_claims(bool yes) { nobody_claims_ = yes; }
   void begin();                                     // before the dump
   void dump(std::uint16_t from, std::uint16_t to);  // part of the dump
   LaneChanges finish();                             // update_lane()
@@ -55,6 +57,7 @@ class LaneModel {
   BlockedPorts blocked_;
   std::set<std::uint16_t> blocked_set_;
   TruthCollector truth_;
+  bool nobody_claims_ = false;
 };
 
 }  // namespace portpool::test

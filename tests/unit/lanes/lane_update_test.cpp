@@ -123,6 +123,26 @@ TEST_F(LaneUpdate, ALeakedPortIsFreedWhenSeenTwice) {
   EXPECT_EQ(place(), "free");
 }
 
+// Once: it took two passes, however long ago the last client had ended.
+TEST_F(LaneUpdate, ALeakedPortIsFreedAtOnceWhereNobodyClaims) {
+  model_.fill();
+  take();
+  model_.nobody_claims(true);
+  EXPECT_EQ(model_.reconcile().returned, 1U);
+  EXPECT_EQ(place(), "free");
+}
+
+// What was claimed after the dump began is somebody's all the same.
+TEST_F(LaneUpdate, APortClaimedDuringTheDumpIsKeptWhereNobodyClaimedBefore) {
+  model_.fill();
+  model_.nobody_claims(true);
+  model_.begin();
+  model_.dump(model_.low(), model_.high());
+  take();
+  EXPECT_EQ(model_.finish().total(), 0U);
+  EXPECT_EQ(place(), "");
+}
+
 TEST_F(LaneUpdate, ALeakedReusablePortGoesToItsAge) {
   model_.fill();
   take();

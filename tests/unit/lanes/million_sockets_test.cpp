@@ -77,7 +77,8 @@ class MillionSockets : public ::testing::Test {
 
   void collect() {
     collector_.begin({0, 1000});
-    for (Kept& kept : lanes_) collector_.expect(kept.record, *kept.lane);
+    for (Kept& kept : lanes_)
+      collector_.expect({kept.record.key, kept.record.ref, kept.record.range}, *kept.lane);
     std::uint64_t records = 0;
     for (const SyntheticDump::Buffer& buffer : table_.dump().buffers()) {
       const auto parsed =
@@ -122,7 +123,7 @@ TEST_F(MillionSockets, NewLanesStartWithTheTruth) {
 TEST_F(MillionSockets, LanesThatKnewNothingComeTrue) {
   collector_.begin({0, 1000});
   for (Kept& kept : lanes_) {
-    collector_.expect(kept.record, *kept.lane);
+    collector_.expect({kept.record.key, kept.record.ref, kept.record.range}, *kept.lane);
     fill_lane(*kept.lane, kept.record, *collector_.find(kept.record.key), blocked_);
   }
   collect();

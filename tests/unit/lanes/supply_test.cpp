@@ -12,25 +12,24 @@ constexpr PortRange kRange{40000, 40063};
 
 class SupplyMarks : public ::testing::Test {
  protected:
-  SupplyMarks() {
-    record_.range = kRange;
-    truth_.range = kRange;
-  }
+  SupplyMarks() { record_.range = kRange; }
   void use(std::uint16_t low, std::uint16_t high) {
     for (std::uint32_t port = low; port <= high; ++port) {
-      truth_.used[port / 64] |= detail::bit_of(port);
+      truth_.word_to_write(port / 64).used |= detail::bit_of(port);
+      taken_[port / 64] |= detail::bit_of(port);
     }
   }
   void pass() {
     supply_.begin(true);
-    supply_.add(truth_);
+    supply_.add(taken_);
     supply_.note(info_, *hints_, record_, &truth_, blocked_);
   }
 
   LaneInfo info_{};
   std::unique_ptr<LaneHints> hints_ = make_lane();
   LaneRecord record_;
-  LaneTruth truth_;
+  LaneTruth truth_{{{}, {}, kRange}};
+  PortBits taken_ = {};
   BlockedPorts blocked_;
   Supply supply_;
 };
@@ -73,11 +72,10 @@ TEST_F(SupplyMarks, CrowdedFromThreeQuartersOn) {
 
 // A port that another lane uses has a user, too.
 TEST_F(SupplyMarks, CrowdedByOthers) {
-  LaneTruth other;
-  other.range = kRange;
-  other.used[kRange.low / 64] = ~std::uint64_t{0};
+  PortBits other = {};
+  other[kRange.low / 64] = ~std::uint64_t{0};
   supply_.begin(true);
-  supply_.add(truth_);
+  supply_.add(taken_);
   supply_.add(other);
   supply_.note(info_, *hints_, record_, &truth_, blocked_);
   EXPECT_EQ(info_.crowded.load(), 1U);

@@ -21,17 +21,17 @@ class Truth : public ::testing::Test {
 
   Where sorted(const kernel::TimeWaitReuse& reuse, std::uint8_t state, std::uint32_t timer_ms) {
     collector_.begin(reuse);
-    collector_.expect(record_, *lane_);
+    collector_.expect({record_.key, record_.ref, record_.range}, *lane_);
     kernel::SocketRecord socket;
     socket.local = {record_.key.source, 40007};
     socket.remote = {record_.key.destination, record_.key.destination_port};
     socket.state = state;
     socket.timer_ms = timer_ms;
     collector_.add(socket);
-    const LaneTruth& truth = *collector_.find(record_.key);
-    const auto has = [](const PortBits& bits) { return (bits[40007 / 64] >> (40007 % 64) & 1); };
+    const TruthWord& truth = collector_.find(record_.key)->word(40007 / 64);
+    const auto has = [](std::uint64_t bits) { return (bits >> (40007 % 64) & 1); };
     std::uint64_t sets = has(truth.used) + has(truth.waiting);
-    for (const PortBits& bits : truth.reusable) sets += has(bits);
+    for (const std::uint64_t bits : truth.reusable) sets += has(bits);
     EXPECT_LE(sets, 1U);
     if (has(truth.used)) return Where::used;
     if (has(truth.waiting)) return Where::waiting;
@@ -99,7 +99,7 @@ TEST_F(Truth, LoopbackModeLooksAtBothEnds) {
 
 TEST_F(Truth, OtherTuplesAreLeftOut) {
   collector_.begin(kAlways);
-  collector_.expect(record_, *lane_);
+  collector_.expect({record_.key, record_.ref, record_.range}, *lane_);
   const Endpoint local{record_.key.source, 40007};
   const Endpoint remote{record_.key.destination, 443};
   const Endpoint other{*parse_address("10.0.0.9"), 443};
@@ -111,7 +111,8 @@ TEST_F(Truth, OtherTuplesAreLeftOut) {
     socket.state = TCP_ESTABLISHED;
     collector_.add(socket);
   }
-  for (const std::uint64_t word : collector_.find(record_.key)->used) EXPECT_EQ(word, 0U);
+  for (const TruthWord& word : collector_.find(record_.key)->words())
+    EXPECT_FALSE(word.has_sockets());
   EXPECT_EQ(collector_.find({other.address, remote.address, 443}), nullptr);
 }
 
@@ -124,9 +125,10 @@ TEST_F(Truth, BeginForgetsEarlierDumps) {
   const LaneKey before = record_.key;
   record_.key.destination_port = 444;
   collector_.begin(kAlways);
-  collector_.expect(record_, *lane_);
+  collector_.expect({record_.key, record_.ref, record_.range}, *lane_);
   EXPECT_EQ(collector_.find(before), nullptr);
-  for (const std::uint64_t word : collector_.find(record_.key)->waiting) EXPECT_EQ(word, 0U);
+  for (const TruthWord& word : collector_.find(record_.key)->words())
+    EXPECT_FALSE(word.has_sockets());
 }
 
 TEST_F(Truth, ForgetsOnePort) {
@@ -140,11 +142,11 @@ TEST_F(Truth, ForgetsOnePort) {
     neighbour.state = TCP_ESTABLISHED;
     collector_.add(neighbour);
     collector_.forget(record_.key, 40007);
-    const LaneTruth& truth = *collector_.find(record_.key);
-    std::uint64_t others = truth.waiting[40007 / 64];
-    for (const PortBits& bits : truth.reusable) others |= bits[40007 / 64];
+    const TruthWord& truth = collector_.find(record_.key)->word(40007 / 64);
+    std::uint64_t others = truth.waiting;
+    for (const std::uint64_t bits : truth.reusable) others |= bits;
     EXPECT_EQ(others, 0U);
-    EXPECT_EQ(truth.used[40007 / 64], std::uint64_t{1} << (40008 % 64));
+    EXPECT_EQ(truth.used, std::uint64_t{1} << (40008 % 64));
   }
 }
 
@@ -155,13 +157,36 @@ TEST_F(Truth, RemembersHowTheMapsStoodBefore) {
   put_port(port_map(*lane_, PortMapId::rejected), 40012);
   put_port(port_map(*lane_, PortMapId::blocked), 40013);
   collector_.begin(kAlways);
-  collector_.expect(record_, *lane_);
+  collector_.expect({record_.key, record_.ref, record_.range}, *lane_);
   const LaneTruth& truth = *collector_.find(record_.key);
   for (std::uint32_t port = 40000; port < 40020; ++port) {
-    const auto bit = [&](const PortBits& bits) { return bits[port / 64] >> (port % 64) & 1; };
-    EXPECT_EQ(bit(truth.released_before), port == 40010 || port == 40011) << port;
-    EXPECT_EQ(bit(truth.unmapped_before), port > 40013) << port;
+    const TruthWord& word = truth.word(port / 64);
+    const auto bit = [&](std::uint64_t bits) { return bits >> (port % 64) & 1; };
+    EXPECT_EQ(bit(word.released_before), port == 40010 || port == 40011) << port;
+    EXPECT_EQ(bit(word.unmapped_before), port > 40013) << port;
   }
+}
+
+// An idle lane costs a pass nothing to remember.
+TEST_F(Truth, KeepsWordsOnlyWhereThereIsSomethingToSay) {
+  record_.range = {32768, 60999};
+  make_free(*lane_, 32768, 60999);
+  collector_.begin(kAlways);
+  collector_.expect({record_.key, record_.ref, record_.range}, *lane_);
+  EXPECT_TRUE(collector_.find(record_.key)->words().empty());
+  EXPECT_EQ(sorted(kAlways, TCP_ESTABLISHED, 0), Where::used);
+  EXPECT_EQ(collector_.find(record_.key)->words().size(), 1U);
+}
+
+TEST_F(Truth, TellsPortsThatStandTwice) {
+  make_free(*lane_, 40000, 40099);
+  collector_.begin(kAlways);
+  collector_.expect({record_.key, record_.ref, record_.range}, *lane_);
+  EXPECT_FALSE(collector_.find(record_.key)->has_doubles());
+  put_port(port_map(*lane_, PortMapId::rejected), 40012);
+  collector_.begin(kAlways);
+  collector_.expect({record_.key, record_.ref, record_.range}, *lane_);
+  EXPECT_TRUE(collector_.find(record_.key)->has_doubles());
 }
 
 }  // namespace

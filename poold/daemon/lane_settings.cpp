@@ -1,0 +1,122 @@
+#include "daemon/lane_settings.h"
+
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <iterator>
+
+#include "base/error.h"
+#include "daemon/sources.h"
+#include "kernel/routes.h"
+#include "portpool/lane.h"
+
+namespace portpool {
+namespace {
+
+// For the start, when nothing is known yet that could stay in force.
+template <class Value>
+void require(const kernel::Answer<Value>& answer) {
+  if (!answer.is_known()) throw UserError(answer.why());
+}
+
+}  // namespace
+
+LaneSettings::LaneSettings(const StructureWriter& structure, std::vector<PoolRule> rules,
+                           Strategy strategy)
+    : structure_(structure), rules_(std::move(rules)), strategy_(strategy) {
+  require(kernel::local_port_range());
+  require(kernel::time_wait_reuse());
+  if (strategy_ == Strategy::port_range) require(kernel::reserved_ports());
+}
+
+void LaneSettings::set_rules(std::vector<PoolRule> rules) {
+  rules_ = std::move(rules);
+  follow_sources(rules_);
+  without_ports_.clear();
+  ++version_;
+}
+
+LaneSettings::Changes LaneSettings::read() {
+  Changes changes;
+  const auto reuse = kernel::time_wait_reuse();
+  // Absent: nothing says that the kernel allows it.
+  if (reuse.is_known()) reuse_ = reuse.value().value_or(kernel::TimeWaitReuse{});
+  const auto range = kernel::local_port_range();
+  const auto moved = follow_sources(rules_);
+  complain_once(!range.is_known() ? range.why() : !reuse.is_known() ? reuse.why() : moved.why());
+  if (moved) changes.sources = *moved;
+  if (range && *range != local_range_) {
+    local_range_ = *range;
+    structure_.header().port_range.store(range->pack(), std::memory_order_relaxed);
+    changes.range = true;
+  }
+  return changes;
+}
+
+void LaneSettings::complain_once(const std::string& what) {
+  if (!what.empty() && !complained_) {
+    spdlog::warn("{}; what was known before stays in force", what);
+  }
+  complained_ = !what.empty();
+}
+
+std::uint32_t LaneSettings::pool_of(const LaneKey& question) const {
+  return rule_for(rules_, {question.destination, question.destination_port});
+}
+
+kernel::PortRange LaneSettings::range_of(std::uint32_t pool) const {
+  kernel::PortRange range = rules_[pool].port_range.value_or(local_range_);
+  // A pin outside ip_local_port_range would be ignored without a word (ip(7)).
+  if (strategy_ == Strategy::port_range) {
+    range.low = std::max(range.low, local_range_.low);
+    range.high = std::min(range.high, local_range_.high);
+  }
+  range.low = std::max(range.low, kLowestPort);
+  return range;
+}
+
+kernel::Answer<LaneSettings::Sources> LaneSettings::sources_for(const LaneKey& question,
+                                                                std::uint32_t pool) const {
+  if (range_of(pool).empty()) return kernel::Answer<Sources>::absent();
+  if (!is_unspecified(question.source)) return Sources{question.source};
+  const PoolRule& rule = rules_[pool];
+  const auto fits = [&](const Address& source) {
+    return is_v4(source) == is_v4(question.destination) &&
+           is_loopback(source) == is_loopback(question.destination);
+  };
+  Sources sources;
+  std::copy_if(rule.sources.begin(), rule.sources.end(), std::back_inserter(sources), fits);
+  if (!sources.empty()) return sources;
+  // Those that are named for it are away: no lanes of an address that nobody has named.
+  if (std::any_of(rule.source_entries.begin(), rule.source_entries.end(),
+                  [&](const AddressPrefix& entry) { return fits(entry.base); })) {
+    return kernel::Answer<Sources>::absent();
+  }
+  const auto route = kernel::route_to(question.destination);
+  if (!route.is_known()) return kernel::Answer<Sources>::unknown(route.why());
+  return route ? Sources{route->source} : kernel::Answer<Sources>::absent();
+}
+
+std::vector<std::uint32_t> LaneSettings::note_pools_without_ports() {
+  std::vector<std::uint32_t> changed;
+  without_ports_.resize(rules_.size());
+  for (std::uint32_t pool = 0; pool < rules_.size(); ++pool) {
+    const PoolRule& rule = rules_[pool];
+    const bool empty = range_of(pool).empty();
+    if (empty == without_ports_[pool]) continue;
+    without_ports_[pool] = empty;
+    changed.push_back(pool);
+    const kernel::PortRange wanted = rule.port_range.value_or(local_range_);
+    if (empty) {
+      spdlog::warn(
+          "pool {}: none of its ports {}-{} can be given out (ip_local_port_range is {}-{}, and "
+          "ports below {} are never used); its destinations are refused until that changes",
+          rule.name, wanted.low, wanted.high, local_range_.low, local_range_.high, kLowestPort);
+    } else {
+      spdlog::info("pool {}: has ports again and is served", rule.name);
+    }
+  }
+  return changed;
+}
+
+}  // namespace portpool

@@ -1,0 +1,69 @@
+// What the rooms of the reconciler share: the lanes, what they rest on, and what is known of ports.
+#pragma once
+
+#include <chrono>
+#include <string>
+
+#include "base/address_text.h"
+#include "base/clock.h"
+#include "daemon/lane_settings.h"
+#include "kernel/sock_diag.h"
+#include "lanes/lane_table.h"
+#include "lanes/supply.h"
+#include "lanes/truth.h"
+
+namespace portpool {
+
+// A lane that nobody has claimed from for so long: whoever has claimed a port has long connected.
+inline constexpr std::uint64_t kRestBeats = 500 / kHeartbeatMs;
+
+struct LaneWork {
+  StructureWriter structure;
+  LaneSettings settings;
+  LaneTable lanes;
+  Supply supply;
+  BlockedPorts blocked;
+  kernel::SockDiag sock_diag;  // for look-ups of single sockets; the walks have their own
+
+  LaneHints& hints(const LaneRecord& record) const { return lanes.hints(record); }
+
+  // nobody_left: no program is attached that could be about to use a port.
+  ExpectedLane expected(const LaneRecord& record, bool nobody_left = false) const {
+    return {record.key, record.ref, record.range,
+            nobody_left || lanes.beats_unused(record) > kRestBeats};
+  }
+
+  // True when the lane has ports to spare. `truth`: what a complete dump said of the lane, or null
+  // where only some of its ports were looked up.
+  bool note_supply(const LaneRecord& record, const LaneTruth* truth) {
+    return supply.note(lanes.info(record), hints(record), record, truth, blocked);
+  }
+};
+
+// Some port of the lane is in use, or is perhaps about to be.
+inline bool holds_ports(const LaneRecord& record, const LaneTruth& truth) {
+  if (!record.suspect.empty()) return true;
+  for (const TruthWord& word : truth.words()) {
+    if (word.used != 0) return true;
+  }
+  return false;
+}
+
+inline std::string text_of(const LaneKey& key) {
+  return to_text(key.source) + " -> " + to_text(Endpoint{key.destination, key.destination_port});
+}
+
+// What the thread spends on a piece of work, added up where the object ends.
+class CpuMeter {
+ public:
+  explicit CpuMeter(std::chrono::nanoseconds& sum) : sum_(sum) {}
+  ~CpuMeter() { sum_ += std::chrono::nanoseconds(thread_cpu_ns() - before_); }
+  CpuMeter(const CpuMeter&) = delete;
+  CpuMeter& operator=(const CpuMeter&) = delete;
+
+ private:
+  std::chrono::nanoseconds& sum_;
+  std::uint64_t before_ = thread_cpu_ns();
+};
+
+}  // namespace portpool
