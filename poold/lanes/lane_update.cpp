@@ -211,22 +211,16 @@ void keep_ages_apart(LaneHints& lane, const kernel::PortRange& range) {
   }
 }
 
-// Adds the ports of a word, until there are `limit`.
-void add_ports(std::size_t word, std::uint64_t bits, std::size_t limit,
-               std::vector<std::uint16_t>& ports) {
-  for (; bits != 0 && ports.size() < limit; bits &= bits - 1) {
-    ports.push_back(
-        static_cast<std::uint16_t>(word * 64 + static_cast<unsigned>(std::countr_zero(bits))));
-  }
-}
-
 // The ports of the sets that `bits_of` gives for each word of the range, at most `limit`.
 template <class BitsOf>
 std::vector<std::uint16_t> ports_in(const kernel::PortRange& range, std::size_t limit,
                                     BitsOf bits_of) {
   std::vector<std::uint16_t> ports;
   for (std::size_t w = range.low / 64U; w <= range.high / 64U && ports.size() < limit; ++w) {
-    add_ports(w, bits_of(w), limit, ports);
+    for (std::uint64_t bits = bits_of(w); bits != 0 && ports.size() < limit; bits &= bits - 1) {
+      ports.push_back(
+          static_cast<std::uint16_t>(w * 64 + static_cast<unsigned>(std::countr_zero(bits))));
+    }
   }
   return ports;
 }
@@ -237,9 +231,8 @@ void fill_lane(LaneHints& lane, const LaneRecord& record, const LaneTruth& truth
                const BlockedPorts& blocked) {
   std::uint64_t random = std::random_device{}();
   const auto next = [&random] { return random = detail::next_random(random); };
-  LaneTruth::Walk walk(truth);
   for (std::size_t w = record.range.low / 64U; w <= record.range.high / 64U; ++w) {
-    const TruthWord& seen = walk.at(w);
+    const TruthWord& seen = truth.word(w);
     const std::uint64_t range = range_bits(record.range, w);
     std::uint64_t left = range & ~blocked.bits[w] & ~seen.used;
     put_bits(lane, kBlocked, w, range & blocked.bits[w]);
@@ -270,9 +263,8 @@ LaneChanges update_lane(LaneHints& lane, LaneRecord& record, const LaneTruth& tr
                         const BlockedPorts& blocked) {
   LaneChanges changes;
   if (!is_at_rest(lane, record, truth, blocked)) {
-    LaneTruth::Walk walk(truth);
     for (std::size_t w = record.range.low / 64U; w <= record.range.high / 64U; ++w) {
-      WordUpdate word(lane, record, walk.at(w), blocked, w, ~std::uint64_t{0}, changes,
+      WordUpdate word(lane, record, truth.word(w), blocked, w, ~std::uint64_t{0}, changes,
                       truth.lane().nobody_claims);
       if (!word.is_settled()) word.run();
     }
@@ -289,9 +281,8 @@ LaneChanges update_lane(LaneHints& lane, LaneRecord& record, const LaneTruth& tr
 LaneChanges update_ports(LaneHints& lane, LaneRecord& record, const LaneTruth& truth,
                          const BlockedPorts& blocked, const PortBits& only) {
   LaneChanges changes;
-  LaneTruth::Walk walk(truth);
   for (std::size_t w = record.range.low / 64U; w <= record.range.high / 64U; ++w) {
-    if (only[w] != 0) WordUpdate(lane, record, walk.at(w), blocked, w, only[w], changes).run();
+    if (only[w] != 0) WordUpdate(lane, record, truth.word(w), blocked, w, only[w], changes).run();
   }
   return changes;
 }
@@ -327,14 +318,14 @@ std::vector<std::uint16_t> quarantined_ports(LaneHints& lane, const kernel::Port
 
 std::vector<std::uint16_t> contradicted_ports(LaneHints& lane, const LaneTruth& truth,
                                               std::size_t limit) {
-  std::vector<std::uint16_t> ports;
-  for (const TruthWord& word : truth.words()) {
-    if (word.used == 0) continue;
+  if (truth.words().empty()) return {};
+  return ports_in(truth.range(), limit, [&](std::size_t w) {
     std::uint64_t claimable = 0;
-    for (std::size_t map = 0; map < kQuarantine; ++map) claimable |= load(lane, map, word.index);
-    add_ports(word.index, claimable & word.used, limit, ports);
-  }
-  return ports;
+    const std::uint64_t used = truth.word(w).used;
+    if (used == 0) return claimable;
+    for (std::size_t map = 0; map < kQuarantine; ++map) claimable |= load(lane, map, w);
+    return claimable & used;
+  });
 }
 
 void sweep_rejected(LaneHints& lane, LaneRecord& record) {

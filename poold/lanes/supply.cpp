@@ -41,9 +41,8 @@ bool Supply::note(LaneInfo& info, LaneHints& hints, const LaneRecord& record,
   const bool low = first_choice < std::clamp(counts.capacity / kLowShare, 1U, kLowMost);
   info.low.store(low ? 1 : 0, std::memory_order_relaxed);
   if (truth != nullptr) {
-    LaneTruth::Walk walk(*truth);
     const std::uint32_t refused = count_in(range, [&](std::size_t w) {
-      const TruthWord& word = walk.at(w);
+      const TruthWord& word = truth->word(w);
       return word.used | word.waiting | blocked.bits[w];
     });
     if (++findings_ == 0) ++findings_;

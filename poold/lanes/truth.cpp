@@ -19,8 +19,6 @@ void set(PortBits& bits, std::uint16_t port) { bits[port / 64] |= detail::bit_of
 
 constexpr TruthWord kNothing;
 
-bool comes_before(const TruthWord& word, std::size_t index) { return word.index < index; }
-
 constexpr bool is_released(std::size_t map) {
   return map >= kFreeMaps && map <= static_cast<std::size_t>(PortMapId::quarantine);
 }
@@ -36,26 +34,18 @@ void add_ranges(BlockedPorts& blocked, const std::vector<kernel::PortRange>& ran
 }  // namespace
 
 const TruthWord& LaneTruth::word(std::size_t index) const {
-  const auto found = std::lower_bound(words_.begin(), words_.end(), index, comes_before);
-  return found != words_.end() && found->index == index ? *found : kNothing;
+  const std::size_t i = index - first();
+  return i < places_.size() && places_[i] != 0 ? words_[places_[i] - 1U] : kNothing;
 }
 
 TruthWord& LaneTruth::word_to_write(std::size_t index) {
-  if (words_.empty() || words_.back().index < index) {
+  if (places_.empty()) places_.resize(lane_.range.high / 64U - first() + 1);
+  std::uint16_t& place = places_[index - first()];
+  if (place == 0) {
     words_.emplace_back().index = static_cast<std::uint16_t>(index);
-    return words_.back();
+    place = static_cast<std::uint16_t>(words_.size());
   }
-  auto found = std::lower_bound(words_.begin(), words_.end(), index, comes_before);
-  if (found->index != index) {
-    found = words_.emplace(found);
-    found->index = static_cast<std::uint16_t>(index);
-  }
-  return *found;
-}
-
-const TruthWord& LaneTruth::Walk::at(std::size_t index) {
-  while (next_ != end_ && next_->index < index) ++next_;
-  return next_ != end_ && next_->index == index ? *next_ : kNothing;
+  return words_[place - 1U];
 }
 
 void TruthCollector::begin(const kernel::TimeWaitReuse& reuse) {

@@ -49,30 +49,24 @@ class LaneTruth {
   const ExpectedLane& lane() const { return lane_; }
   const PortRange& range() const { return lane_.range; }
 
-  // All 0 where nothing is known.
+  // Of a word of the range. All 0 where nothing is known.
   const TruthWord& word(std::size_t index) const;
   TruthWord& word_to_write(std::size_t index);
-  // Ascending.
+  // In no particular order.
   const std::vector<TruthWord>& words() const { return words_; }
-  // For walks over all words of the range, ascending: like word(), without searching.
-  class Walk {
-   public:
-    explicit Walk(const LaneTruth& truth) : next_(truth.words_.begin()), end_(truth.words_.end()) {}
-    const TruthWord& at(std::size_t index);
-
-   private:
-    std::vector<TruthWord>::const_iterator next_;
-    std::vector<TruthWord>::const_iterator end_;
-  };
 
   // Some port stood in more than one map before the dump.
   bool has_doubles() const { return has_doubles_; }
   void note_doubles() { has_doubles_ = true; }
 
  private:
+  std::size_t first() const { return lane_.range.low / 64U; }
+
   ExpectedLane lane_;
   bool has_doubles_ = false;
   std::vector<TruthWord> words_;
+  // Of each word of the range, its place in words_ and 1; empty while there are no words.
+  std::vector<std::uint16_t> places_;
 };
 
 class TruthCollector {
