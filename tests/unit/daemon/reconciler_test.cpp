@@ -2,9 +2,13 @@
 #include "daemon/reconciler.h"
 
 #include <gtest/gtest.h>
+#include <spdlog/sinks/ostream_sink.h>
+#include <spdlog/spdlog.h>
 
 #include <bit>
+#include <fstream>
 #include <functional>
+#include <sstream>
 
 #include "base/address_text.h"
 #include "lanes/lane_update.h"
@@ -236,6 +240,88 @@ TEST_F(Reconciling, AFullTableMakesRoomByNeed) {
   ASSERT_TRUE(ask_for(9001, static_cast<std::uint16_t>(places)));
   EXPECT_TRUE(ask_for(19001, 24)) << "others gave up their places";
 }
+
+// What poold logs while the object lives.
+class Log {
+ public:
+  Log() : before_(spdlog::default_logger()) {
+    spdlog::set_default_logger(std::make_shared<spdlog::logger>(
+        "test", std::make_shared<spdlog::sinks::ostream_sink_mt>(text_)));
+  }
+  ~Log() { spdlog::set_default_logger(before_); }
+  std::size_t count(const std::string& words) const {
+    const std::string text = text_.str();
+    std::size_t found = 0;
+    for (std::size_t at = 0; (at = text.find(words, at)) != std::string::npos; ++at) ++found;
+    return found;
+  }
+
+ private:
+  std::ostringstream text_;
+  std::shared_ptr<spdlog::logger> before_;
+};
+
+// Once: a table of lanes that are all in use was never mentioned.
+TEST_F(Reconciling, AFullTableOfUsedLanesIsSaidOnceAMinute) {
+  const Log log;
+  const std::uint32_t places = view().lane_count();
+  for (std::uint32_t i = 0; i < places; ++i) ask(i, static_cast<std::uint16_t>(9001 + i));
+  reconciler_->bell_rung();
+  ASSERT_TRUE(until([&] { return is_answered(static_cast<std::uint16_t>(9000 + places)); }));
+  const auto one_more = [&] {
+    for (std::uint32_t i = 0; i < places; ++i) {
+      view().lane_hints(i).last_used_beat = view().header().heartbeat + 1;
+    }
+    ask(0, 19001);
+    reconciler_->bell_rung();
+  };
+  EXPECT_TRUE(until([&] {
+    one_more();
+    return log.count("the lane table is full") > 0;
+  }));
+  const std::uint64_t before = passes();
+  EXPECT_TRUE(until([&] {
+    one_more();
+    return passes() > before + 5;
+  }));
+  EXPECT_EQ(log.count("the lane table is full"), 1U);
+  EXPECT_FALSE(is_answered(19001));
+}
+
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+std::size_t own_memory_kb() {
+  std::ifstream status("/proc/self/status");
+  for (std::string line; std::getline(status, line);) {
+    if (line.starts_with("RssAnon:")) return std::stoul(line.substr(8));
+  }
+  return 0;
+}
+
+// Once: 16 KiB for each lane, and 56 KiB more for each that was in a pass.
+TEST_F(Reconciling, AnIdleLaneTakesLessThanTenKilobytes) {
+  set_sysctl("net/ipv4/ip_local_port_range", "32768 60999");
+  reconciler_.reset();
+  segment_ = Segment({.lanes = 2048, .shards = 1}, {});
+  segment_.publish();
+  start();
+  ASSERT_TRUE(until_passes(1));
+  const std::size_t before = own_memory_kb();
+  constexpr std::uint32_t kLanes = 1500;
+  const std::uint32_t slots = view().request_count();
+  for (std::uint32_t first = 0; first < kLanes; first += slots) {
+    for (std::uint32_t i = 0; i < slots; ++i) {
+      ask(i, static_cast<std::uint16_t>(9001 + first + i));
+    }
+    reconciler_->bell_rung();
+    ASSERT_TRUE(
+        until([&] { return is_answered(static_cast<std::uint16_t>(9000 + first + slots)); }));
+  }
+  // A pass over all of them is among the next ones.
+  reconciler_->process_ended(true);
+  ASSERT_TRUE(until_passes(2));
+  EXPECT_LT(own_memory_kb() - before, kLanes * 10U);
+}
+#endif
 
 }  // namespace
 }  // namespace portpool::test
