@@ -13,6 +13,8 @@
 #include "doctor/checks.h"
 #include "doctor/destination.h"
 #include "doctor/report.h"
+#include "observe/report.h"
+#include "observe/segment_reader.h"
 
 namespace portpool {
 namespace {
@@ -50,6 +52,18 @@ std::string heading(bool colour) {
   return fmt::format("{}{}\n", colour ? "\033[H\033[2J" : "", now);
 }
 
+std::optional<doctor::LaneTableState> lane_table_of(const std::string& socket) {
+  try {
+    const Report report = read_report(SegmentReader(socket).view());
+    if (report.stopped) return std::nullopt;
+    return doctor::LaneTableState{
+        report.lane_places, static_cast<std::uint32_t>(report.lanes.size()),
+        report.fallbacks[static_cast<std::size_t>(FallbackReason::k_no_lane)]};
+  } catch (const UserError&) {
+    return std::nullopt;
+  }
+}
+
 class Doctor {
  public:
   explicit Doctor(const DoctorOptions& options)
@@ -62,6 +76,7 @@ class Doctor {
   std::vector<doctor::Check> look() {
     if (destination_) return doctor::explain_destination(*destination_, questions_);
     doctor::Facts facts = doctor::gather_facts(questions_);
+    facts.lane_table = lane_table_of(options_.socket);
     facts.earlier = std::move(earlier_);
     earlier_ = facts.counters;
     return doctor::run_checks(facts);

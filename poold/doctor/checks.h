@@ -25,6 +25,7 @@ Check check_time_wait_reuse(const Facts& facts);
 Check check_timestamps(const Facts& facts);
 Check check_time_wait_recycling(const Facts& facts);
 Check check_fin_timeout(const Facts& facts);
+Check check_lane_table(const Facts& facts);
 Check check_shim(const Facts& facts);
 Check check_kernel_features(const Facts& facts);
 Check check_visibility(const Facts& facts);
@@ -46,6 +47,7 @@ inline constexpr CheckEntry kChecks[] = {
     {"unanswered-connects", check_unanswered_connects},
     {"early-binds", check_early_binds},
     {"port-range", check_port_range},
+    {"lane-table", check_lane_table},
     {"shim", check_shim},
     {"tw-recycle", check_time_wait_recycling},
     {"timestamps", check_timestamps},

@@ -43,6 +43,12 @@ struct PoolRange {  // of poold's configuration
   kernel::PortRange range;
 };
 
+struct LaneTableState {  // of the daemon that runs here
+  std::uint32_t places = 0;
+  std::uint32_t in_service = 0;
+  std::uint64_t without_lane = 0;  // connects on the kernel's path for want of a lane, so far
+};
+
 struct Facts {
   kernel::KernelFeatures features;
   Settings settings;
@@ -55,7 +61,8 @@ struct Facts {
   std::optional<kernel::Conntrack> conntrack;
   std::vector<ConfiguredSetting> configured;
   std::vector<PoolRange> pools;
-  std::string daemon_socket;  // where poold is expected
+  std::optional<LaneTableState> lane_table;  // nullopt: no daemon, or none that lets us look
+  std::string daemon_socket;                 // where poold is expected
   std::vector<std::string> unix_listeners;
   double took_ms = 0;
 

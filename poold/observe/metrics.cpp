@@ -205,6 +205,12 @@ std::string metrics_text(const Report& report, bool reload_successful) {
                      "Time since the daemon's event loop last showed that it lives",
                      static_cast<double>(report.heartbeat_age_ms) / 1000),
               reconcile(report),
+              single(MetricType::Gauge, "portpool_lane_table_places",
+                     "Number of lanes that the table has room for (max_lanes)", report.lane_places),
+              single(MetricType::Gauge, "portpool_lane_table_in_service",
+                     "Lanes in service; with as many as places, new destinations take the kernel's "
+                     "path until lanes come free",
+                     static_cast<double>(report.lanes.size())),
               single(MetricType::Gauge, "portpool_host_ports_range",
                      "Number of ports in net.ipv4.ip_local_port_range", host_ports(report)),
               single(MetricType::Gauge, "portpool_config_last_reload_successful",

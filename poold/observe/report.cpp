@@ -53,6 +53,7 @@ void read_lanes(const SegmentView& view, Report& report) {
       report.pools.push_back(std::move(name));
     }
   }
+  report.lane_places = view.lane_count();
   const std::uint32_t touched = view.header().lanes_touched.load(std::memory_order_relaxed);
   for (std::uint32_t i = 0; i < std::min(view.lane_count(), touched); ++i) {
     LaneIdentity identity;

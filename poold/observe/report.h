@@ -64,8 +64,10 @@ struct Report {
   std::array<std::uint64_t, kFallbackReasons> fallbacks{};
   std::array<LatencyReport, kHistograms> latency{};
   std::vector<std::string> pools;  // their names, as configured
-  std::vector<LaneReport> lanes;   // fullest first
+  std::vector<LaneReport> lanes;   // in service, fullest first
+  std::uint32_t lane_places = 0;   // so many lanes the table has room for
 
+  bool table_full() const { return lanes.size() >= lane_places; }
   // By the clock of this process's time namespace.
   bool alive() const { return !stopped && heartbeat_age_ms <= kHeartbeatStaleMs; }
   std::uint64_t counter(Counter which) const { return counters[static_cast<std::size_t>(which)]; }

@@ -52,6 +52,11 @@ std::string lane_rows(const Report& report) {
   if (report.lanes.empty())
     return "No lane yet: no program under the shim has connected anywhere.\n";
   std::string text =
+      fmt::format("Lanes: {} of {} places taken{}\n", report.lanes.size(), report.lane_places,
+                  report.table_full() ? "; others take the kernel's path until lanes "
+                                        "come free (raise max_lanes)"
+                                      : "");
+  text +=
       fmt::format("Lanes, fullest first\n  {:<12}{:<18}{:<24}{:>9}{:>9}{:>9}{:>9}{:>9}\n", "pool",
                   "source", "destination", "capacity", "in use", "waiting", "blocked", "free");
   constexpr std::size_t kShown = 20;

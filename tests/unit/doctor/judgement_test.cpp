@@ -102,6 +102,20 @@ TEST(Judgement, OrphansThatWereReset) {
   EXPECT_TRUE(mentions(check_orphans(facts).summary, "3 connections"));
 }
 
+TEST(Judgement, LaneTable) {
+  Facts facts = healthy();
+  EXPECT_EQ(check_lane_table(facts).status, Status::ok) << "no daemon is no fault of its table";
+  facts.lane_table = LaneTableState{1024, 1023, 5};
+  EXPECT_EQ(check_lane_table(facts).status, Status::ok);
+  facts.lane_table->in_service = 1024;
+  const Check check = check_lane_table(facts);
+  EXPECT_EQ(check.status, Status::warn);
+  EXPECT_TRUE(mentions(check.summary, "1,024 of 1,024")) << check.summary;
+  EXPECT_TRUE(mentions(check.fix, "max_lanes")) << check.fix;
+  facts.lane_table = LaneTableState{16384, 16384, 5};
+  EXPECT_FALSE(mentions(check_lane_table(facts).fix, "max_lanes"));
+}
+
 TEST(Judgement, ConnectionTracking) {
   Facts facts = healthy();
   facts.census->lanes.push_back(lane(12, 12));

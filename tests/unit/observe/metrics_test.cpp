@@ -119,5 +119,14 @@ TEST(ReadReport, ANameThatIsNotUtf8IsNotPassedOn) {
   }
 }
 
+TEST(MetricsText, TellsHowFullTheTableIs) {
+  Report report;
+  report.lane_places = 4;
+  for (int i = 0; i < 3; ++i) report.lanes.push_back(lane("edge", i, 90));
+  const std::string page = metrics_text(report, true);
+  EXPECT_TRUE(has_line(page, "portpool_lane_table_places 4")) << page;
+  EXPECT_TRUE(has_line(page, "portpool_lane_table_in_service 3")) << page;
+}
+
 }  // namespace
 }  // namespace portpool::test
