@@ -139,7 +139,7 @@ inline constexpr std::uint32_t kMaxLanes = 1U << kLaneIndexBits;
 // place is meant. The generation begins at a random number with each poold and grows by one each
 // time the place is given to another lane: who comes with an old one (stopped for long between
 // look-up and claim, or across a restart of poold) is told so. 18 bits come round after 262,144
-// uses of a place, six days of nothing else.
+// uses of a place, three days of nothing else.
 struct LaneRef {
   static constexpr std::uint32_t kGenerations = 1U << (32 - kLaneIndexBits);
 
