@@ -1,4 +1,5 @@
-// Every counter of the segment. One table: name, help. All count events since the daemon's start.
+// Every counter of the segment. One table: name, help. All count events since the segment was
+// made; a poold that goes on with it goes on counting.
 //
 // How many connects took which path is not counted here: it is the number of latencies recorded for
 // that path (latency.h).

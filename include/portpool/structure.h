@@ -84,7 +84,9 @@ struct PortRange {
 };
 
 struct alignas(64) StructureHeader {
-  // Fixed for the life of the files. magic is stored last (release): 0 means "being written".
+  // Fixed for the life of the files, except what tells about the daemon: a successor that goes on
+  // with the files (docs/upgrade.md) writes its own start, pid and version while others read, of
+  // which a reader may see parts. magic is stored last (release): 0 means "being written".
   std::atomic<std::uint64_t> magic;
   std::uint16_t layout_major;
   std::uint16_t layout_minor;
@@ -115,13 +117,17 @@ struct alignas(64) StructureHeader {
   std::atomic<std::uint32_t> control;                // Control::pack()
   std::atomic<std::uint32_t> port_range;             // PortRange::pack(), ip_local_port_range
   std::atomic<std::uint32_t> clients;                // attached processes known to be alive
-  std::atomic<std::uint32_t> stopped;                // 1: poold ended in good order
+  std::atomic<std::uint32_t> stopped;                // 0, kStopped or kReplaced
   std::atomic<std::uint64_t> reconcile_passes;
   std::atomic<std::uint64_t> reconcile_cpu_ns;  // sum over all passes
   std::atomic<std::uint64_t> attaches_refused;
   std::atomic<std::uint32_t> lanes_touched;  // lanes from here on have never been in service
   std::atomic<std::uint32_t> ab_block;       // AbBlock::pack() in Mode::ab, else 0
 };
+
+// StructureHeader::stopped. Any other number than 0 means kStopped.
+inline constexpr std::uint32_t kStopped = 1;   // poold ended in good order
+inline constexpr std::uint32_t kReplaced = 2;  // and a successor with other files listens already
 
 inline constexpr std::uint64_t kHeartbeatMs = 100;
 // A heartbeat that has not moved for this long, on the reader's own clock, has stopped.

@@ -18,7 +18,8 @@
 
 namespace portpool {
 
-// What poold remembers of a lane from one reconcile to the next. Never read back from the segment.
+// What poold remembers of a lane from one reconcile to the next. Read back from the segment by
+// adopt() alone.
 struct LaneRecord {
   LaneKey key;
   LaneRef ref;
@@ -80,6 +81,15 @@ class LaneTable {
   std::vector<Answer> next_answers(std::size_t count);
   std::size_t answers() const { return entries_.size(); }
 
+  struct AdoptedAnswer {
+    Answer answer;
+    std::uint32_t flags;  // EntryFlags
+  };
+  // Goes on with the lanes and answers that an earlier poold has left in the segment, whatever was
+  // known before: they stay in service as they are. What is half-written, or leads to no lane, is
+  // cleared. poold alone writes there, but may have been killed at any step of it.
+  std::vector<AdoptedAnswer> adopt();
+
   LaneHints& hints(const LaneRecord& record) const {
     return structure_.view().lane_hints(record.ref.index);
   }
@@ -100,6 +110,8 @@ class LaneTable {
   void clear_entry(std::uint32_t place);
   // The lanes of the entry in that place know of it, or (on = false) forget it.
   void link(std::uint32_t place, const Answer& entry, bool on);
+  void adopt_lane(std::uint32_t place);
+  std::optional<AdoptedAnswer> adopt_entry(std::uint32_t place);
 
   StructureWriter structure_;
   // Of each place, the generation of its latest use.

@@ -104,6 +104,21 @@ SegmentSections lay_out(const SegmentSize& wanted) {
   return sections;
 }
 
+bool are_in(const StructureHeader& header, const SegmentSections& wanted) {
+  return header.directory == wanted.directory && header.lane_infos == wanted.lane_infos &&
+         header.pools == wanted.pools && header.requests == wanted.requests &&
+         header.shards == wanted.shards && header.lane_hints == wanted.lane_hints &&
+         header.trace == wanted.trace;
+}
+
+// A memory file that is open for writing here, and that nobody but this user (and root) can open.
+bool is_own_file(int fd) {
+  struct stat info {};
+  return fstat(fd, &info) == 0 && info.st_uid == geteuid() && (info.st_mode & 0777) == 0600 &&
+         (fcntl(fd, F_GETFL) & O_ACCMODE) == O_RDWR &&
+         is_memory_file(fd, static_cast<std::uint64_t>(info.st_size));
+}
+
 }  // namespace
 
 void StructureWriter::write_entry(std::uint32_t place, const LaneKey& key,
@@ -127,6 +142,9 @@ Segment::MemoryFile::MemoryFile(const char* name, std::size_t size)
     : file(make_memfd(name, size)),
       region(Mappable{file.get()}, boost::interprocess::read_write, 0, size) {}
 
+Segment::MemoryFile::MemoryFile(Descriptor opened)
+    : file(std::move(opened)), region(Mappable{file.get()}, boost::interprocess::read_write) {}
+
 Segment::Segment(const SegmentSize& size, const NetworkNamespace& network_namespace)
     : Segment(lay_out(size), network_namespace) {}
 
@@ -143,9 +161,7 @@ Segment::Segment(const SegmentSections& sections, const NetworkNamespace& networ
   header.generation = make_generation();
   header.netns_cookie = network_namespace.cookie;
   header.netns_inode = network_namespace.inode;
-  header.started_ns = clock_ns(CLOCK_BOOTTIME);
-  header.daemon_pid = getpid();
-  std::strncpy(header.daemon_version, PORTPOOL_VERSION, sizeof header.daemon_version - 1);
+  sign();
   header.directory = sections.directory;
   header.lane_infos = sections.lane_infos;
   header.pools = sections.pools;
@@ -153,6 +169,47 @@ Segment::Segment(const SegmentSections& sections, const NetworkNamespace& networ
   header.shards = sections.shards;
   header.lane_hints = sections.lane_hints;
   header.trace = sections.trace;
+}
+
+Segment::Segment(MemoryFiles files)
+    : structure_(std::move(files.structure)),
+      hints_(std::move(files.hints)),
+      read_only_(reopen_read_only(structure_.file.get())) {}
+
+std::optional<Segment> Segment::adopt(MemoryFiles files, const SegmentSize& size,
+                                      const NetworkNamespace& network_namespace, std::string& why) {
+  if (!is_own_file(files.structure.get()) || !is_own_file(files.hints.get())) {
+    why = "they are not a segment's, or somebody else can write them";
+    return std::nullopt;
+  }
+  Segment segment(std::move(files));
+  switch (SegmentView::open(segment.structure_.region.get_address(), segment.structure_size(),
+                            segment.hints_.region.get_address(), segment.hints_size(),
+                            segment.view_)) {
+    case SegmentCheck::ok:
+      break;
+    case SegmentCheck::other_layout:
+      why = "they are of another layout";
+      return std::nullopt;
+    default:
+      why = "their header is damaged";
+      return std::nullopt;
+  }
+  const StructureHeader& header = segment.raw_header();
+  const SegmentSections wanted = lay_out(size);
+  if (header.layout_minor != kLayoutMinor) {
+    why = "they are of another layout";
+  } else if (header.lane_infos.count != size.lanes) {
+    why = "max_lanes is another: it was " + std::to_string(header.lane_infos.count);
+  } else if (!are_in(header, wanted) || segment.structure_size() != wanted.structure_size ||
+             segment.hints_size() != wanted.hints_size) {
+    why = "their sections are not those of this poold, on this number of CPUs";
+  } else if (!segment.view_.network_namespace().same_as(network_namespace)) {
+    why = "they belong to another network namespace";
+  } else {
+    return segment;
+  }
+  return std::nullopt;
 }
 
 void Segment::publish() {
@@ -164,7 +221,22 @@ void Segment::publish() {
   }
 }
 
-void Segment::mark_stopped() { header().stopped.store(1, std::memory_order_release); }
+void Segment::sign() {
+  StructureHeader& header = raw_header();
+  std::atomic_ref(header.started_ns).store(started_ns_, std::memory_order_relaxed);
+  std::atomic_ref(header.daemon_pid).store(getpid(), std::memory_order_relaxed);
+  // Readers of adopted files may see a part of each version, never one without an end.
+  char version[sizeof header.daemon_version] = {};
+  std::strncpy(version, PORTPOOL_VERSION, sizeof version - 1);
+  for (std::size_t i = 0; i < sizeof version; ++i) {
+    std::atomic_ref(header.daemon_version[i]).store(version[i], std::memory_order_relaxed);
+  }
+  header.stopped.store(0, std::memory_order_relaxed);
+}
+
+void Segment::mark_stopped(std::uint32_t how) {
+  header().stopped.store(how, std::memory_order_release);
+}
 
 void Segment::set_control(const Control& control) {
   header().control.store(control.pack(), std::memory_order_relaxed);

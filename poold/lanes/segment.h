@@ -4,9 +4,11 @@
 #include <boost/interprocess/mapped_region.hpp>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 
+#include "base/clock.h"
 #include "base/descriptor.h"
 #include "portpool/segment.h"
 
@@ -47,6 +49,12 @@ class StructureWriter {
   SegmentView view_;
 };
 
+// The two memory files of an earlier poold's segment, opened for writing.
+struct MemoryFiles {
+  Descriptor structure;
+  Descriptor hints;
+};
+
 struct SegmentSections;
 
 // Two memfds that can neither shrink nor grow, mapped for the daemon.
@@ -55,14 +63,25 @@ class Segment {
   // Throws std::system_error.
   Segment(const SegmentSize& size, const NetworkNamespace& network_namespace);
 
+  // Goes on with the files of an earlier poold, which must be such as this one would make: of this
+  // user alone, sealed, of the same layout, sizes and network namespace. Else null, and `why` says
+  // what is different. Writes nothing.
+  static std::optional<Segment> adopt(MemoryFiles files, const SegmentSize& size,
+                                      const NetworkNamespace& network_namespace, std::string& why);
+  // Says in the header that this process is the one that writes now, since it was started.
+  // Generation, lanes and counters go on.
+  void sign();
+
   // Makes the segment valid for clients; everything they need must have been written.
   void publish();
-  // Tells clients at once that no heartbeat will come any more.
-  void mark_stopped();
+  // Tells clients at once that no heartbeat will come any more: kStopped or kReplaced.
+  void mark_stopped(std::uint32_t how = kStopped);
 
   // For whoever attaches: the structure's descriptor was opened read-only.
   int structure_fd() const { return read_only_.get(); }
   int hints_fd() const { return hints_.file.get(); }
+  // For a successor alone.
+  int writable_structure_fd() const { return structure_.file.get(); }
   std::size_t structure_size() const { return structure_.region.get_size(); }
   std::size_t hints_size() const { return hints_.region.get_size(); }
 
@@ -77,6 +96,7 @@ class Segment {
  private:
   struct MemoryFile {
     MemoryFile(const char* name, std::size_t size);
+    explicit MemoryFile(Descriptor opened);
     Descriptor file;
     boost::interprocess::mapped_region region;
   };
@@ -85,11 +105,13 @@ class Segment {
   }
 
   Segment(const SegmentSections& sections, const NetworkNamespace& network_namespace);
+  explicit Segment(MemoryFiles files);
 
   MemoryFile structure_;
   MemoryFile hints_;
   Descriptor read_only_;
   SegmentView view_;
+  std::uint64_t started_ns_ = clock_ns(CLOCK_BOOTTIME);
 };
 
 }  // namespace portpool
