@@ -24,6 +24,9 @@ namespace {
 
 constexpr std::uint64_t kNsPerMs = 1'000'000;
 constexpr std::uint64_t kRetryNs = 1000 * kNsPerMs;
+// After kReplaced, when the next segment is there to be had: this, and twice as much with each
+// attempt that failed all the same.
+constexpr std::uint64_t kQuickRetryNs = 100 * kNsPerMs;
 
 // One of the two memory files, mapped.
 struct Mapping {
@@ -71,7 +74,8 @@ std::atomic<const SegmentView*> current;
 std::atomic<std::uint32_t> strategy;
 std::atomic<std::uint32_t> detached_because{
     static_cast<std::uint32_t>(FallbackReason::k_no_daemon)};
-std::atomic<std::uint64_t> next_attempt_ns;
+std::atomic<std::uint64_t> last_attempt_ns;
+std::atomic<std::uint32_t> quick_attempts;  // since the mapped segment was attached
 std::atomic<std::uint64_t> last_beat;
 std::atomic<std::uint64_t> last_beat_ns;
 std::atomic<std::uint64_t> uncounted[kFallbackReasons];
@@ -218,6 +222,7 @@ bool settle(Mapping& structure, Mapping& hints, const SegmentView& view) {
       static_cast<std::uint32_t>(
           Control::unpack(place->view.header().control.load(std::memory_order_relaxed)).strategy),
       std::memory_order_relaxed);
+  quick_attempts.store(0, std::memory_order_relaxed);
   last_beat.store(0, std::memory_order_relaxed);
   last_beat_ns.store(now_ns(), std::memory_order_relaxed);
   current.store(&place->view, std::memory_order_release);
@@ -313,17 +318,29 @@ bool attach_and_report() {
   return false;
 }
 
+// 1000 ms, or less where `stopped` says so.
+std::uint64_t pause_before_attempt(std::uint32_t stopped) {
+  if (stopped != kReplaced) return kRetryNs;
+  const std::uint32_t attempts = quick_attempts.load(std::memory_order_relaxed);
+  if (attempts == 0) return 0;
+  return attempts < 4 ? kQuickRetryNs << (attempts - 1) : kRetryNs;
+}
+
 // True for the one caller whose turn it is.
-bool take_turn(std::uint64_t now) {
-  std::uint64_t due = next_attempt_ns.load(std::memory_order_relaxed);
-  return now >= due &&
-         next_attempt_ns.compare_exchange_strong(due, now + kRetryNs, std::memory_order_acq_rel);
+bool take_turn(std::uint64_t now, std::uint32_t stopped) {
+  std::uint64_t last = last_attempt_ns.load(std::memory_order_relaxed);
+  if (now < last + pause_before_attempt(stopped) ||
+      !last_attempt_ns.compare_exchange_strong(last, now, std::memory_order_acq_rel)) {
+    return false;
+  }
+  if (stopped == kReplaced) quick_attempts.fetch_add(1, std::memory_order_relaxed);
+  return true;
 }
 
 }  // namespace
 
 void attach_at_start() {
-  next_attempt_ns.store(now_ns() + kRetryNs, std::memory_order_relaxed);
+  last_attempt_ns.store(now_ns(), std::memory_order_relaxed);
   attach_and_report();
 }
 
@@ -347,10 +364,10 @@ bool heartbeat_moves(const SegmentView& view, std::uint64_t now) {
 
 const SegmentView* live_segment(std::uint64_t now, FallbackReason& why) {
   const SegmentView* view = mapped_segment();
-  const bool stopped =
-      view != nullptr && view->header().stopped.load(std::memory_order_relaxed) != 0;
-  if (view != nullptr && !stopped && heartbeat_moves(*view, now)) return view;
-  if (take_turn(now) && attach_and_report()) return mapped_segment();
+  const std::uint32_t stopped =
+      view != nullptr ? view->header().stopped.load(std::memory_order_relaxed) : 0;
+  if (view != nullptr && stopped == 0 && heartbeat_moves(*view, now)) return view;
+  if (take_turn(now, stopped) && attach_and_report()) return mapped_segment();
   why = view != nullptr
             ? FallbackReason::k_stale_heartbeat
             : static_cast<FallbackReason>(detached_because.load(std::memory_order_relaxed));

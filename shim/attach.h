@@ -4,7 +4,8 @@
 //   detached --attach ok--> attached --heartbeat stops--> stale --attach ok--> attached (new
 //   segment)
 //
-// While detached or stale, calls take the kernel's path and one caller a second tries to attach.
+// While detached or stale, calls take the kernel's path and one caller a second tries to attach;
+// when poold has told that a successor with another segment is there (kReplaced), one at once.
 #pragma once
 
 #include <cstdint>
@@ -18,7 +19,7 @@ namespace portpool::shim {
 void attach_at_start();
 
 // The segment when poold is alive; null with the reason otherwise. Never blocks, except the one
-// caller a second that tries to attach again (at most kAttachTimeoutMs). now: now_ns().
+// caller that tries to attach again (at most kAttachTimeoutMs). now: now_ns().
 const SegmentView* live_segment(std::uint64_t now, FallbackReason& why);
 
 // The heartbeat of `view` has moved within the last kHeartbeatStaleMs, as far as this process
