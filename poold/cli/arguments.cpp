@@ -39,6 +39,9 @@ void add_serve(CLI::App& program, int& status) {
                    "What the log has, whatever the configuration says")
       ->check(CLI::IsMember({"trace", "debug", "info", "warn", "error", "critical", "off"}))
       ->type_name("LEVEL");
+  command->add_flag("--take-over", options->take_over,
+                    "Go on in the place of the poold that runs there, if one does; SIGUSR2 starts "
+                    "a successor with this option");
   command->callback([options, &status] { status = serve_command(*options); });
 }
 

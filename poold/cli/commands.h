@@ -16,6 +16,7 @@ struct ServeOptions {
   std::string config;
   std::string socket;     // empty: where the configuration says
   std::string log_level;  // empty: as the configuration says
+  bool take_over = false;
 };
 
 struct RunOptions {

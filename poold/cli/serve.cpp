@@ -15,6 +15,7 @@
 #include "daemon/log.h"
 #include "daemon/process_setup.h"
 #include "daemon/service_manager.h"
+#include "daemon/succession.h"
 
 namespace portpool {
 namespace {
@@ -35,12 +36,14 @@ std::string path_of(int listener) {
 class Service {
  public:
   Service(const ServeOptions& options, ServiceManager& manager)
-      : options_(options), manager_(manager) {}
+      : options_(options), manager_(manager), succession_(loop_, manager) {}
 
   void run() {
     // Before the daemon is there: a signal that comes while it starts waits for the loop.
-    loop_.handle_signals({SIGTERM, SIGINT, SIGHUP}, [this](const signalfd_siginfo& signal) {
+    loop_.handle_signals({SIGTERM, SIGINT, SIGHUP, SIGUSR2}, [this](const auto& signal) {
       if (signal.ssi_signo == SIGHUP) return reload();
+      if (signal.ssi_signo == SIGUSR2) return succession_.start_successor(*daemon_);
+      if (signal.ssi_signo == SIGTERM) succession_.ending(*daemon_);
       manager_.stopping("ending");
       loop_.stop();
     });
@@ -73,7 +76,10 @@ class Service {
     if (listener) activated_path_ = path_of(listener->descriptor.get());
     const Config config = read_config(AbsentSources::error);
     apply_to_log(config);
-    daemon_.emplace(loop_, config, listener ? std::move(listener->descriptor) : Descriptor());
+    Inheritance inheritance = succession_.find_inheritance(config, options_.take_over);
+    if (listener) inheritance.listener = std::move(listener->descriptor);
+    daemon_.emplace(loop_, config, std::move(inheritance));
+    succession_.begun(*daemon_);
     for (const ActivatedDescriptor& left : manager_.rest()) {
       spdlog::warn("the service manager's descriptor \"{}\" is of no use here", left.name);
     }
@@ -106,6 +112,7 @@ class Service {
   ServiceManager& manager_;
   std::string activated_path_;  // empty: the socket is made here
   EventLoop loop_;
+  Succession succession_;
   std::optional<Daemon> daemon_;
 };
 

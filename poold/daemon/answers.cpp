@@ -131,11 +131,17 @@ void Answers::plan(const LaneKey& question) {
     }
     pending.lanes.push_back(record->ref);
   }
-  const bool own_sources = is_unspecified(question.source) && !rule.source_entries.empty();
-  if (own_sources) pending.flags |= EntryFlags::bind_source;
-  if (rule.source_policy == SourcePolicy::balance) pending.flags |= EntryFlags::balance;
-  if (rule.on_exhaustion == OnExhaustion::fail_fast) pending.flags |= EntryFlags::fail_fast;
+  pending.flags = flags_for(question, rule);
   pending_.push_back(std::move(pending));
+}
+
+std::uint32_t Answers::flags_for(const LaneKey& question, const PoolRule& rule) {
+  std::uint32_t flags = 0;
+  const bool own_sources = is_unspecified(question.source) && !rule.source_entries.empty();
+  if (own_sources) flags |= EntryFlags::bind_source;
+  if (rule.source_policy == SourcePolicy::balance) flags |= EntryFlags::balance;
+  if (rule.on_exhaustion == OnExhaustion::fail_fast) flags |= EntryFlags::fail_fast;
+  return flags;
 }
 
 WalkOrder Answers::begin_walk() {

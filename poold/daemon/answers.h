@@ -26,6 +26,8 @@ class Answers {
   // one.
   void ask_again(const LaneKey& question) { asked_.push_back(question); }
   bool is_outdated(const LaneTable::Answer& answer) const;
+  // EntryFlags of an answer that has lanes.
+  static std::uint32_t flags_for(const LaneKey& question, const PoolRule& rule);
 
   // Goes on with the batch, or begins one when its time has come. True: there is more to do now.
   bool run(const Slice& slice);

@@ -13,7 +13,12 @@ std::uint64_t random_seed() {
 }  // namespace
 
 ArmSwitch::ArmSwitch(EventLoop& loop, Segment& segment, Strategy strategy)
-    : loop_(loop), segment_(segment), strategy_(strategy), timer_(loop.add_timer([this] {
+    : loop_(loop),
+      segment_(segment),
+      strategy_(strategy),
+      // An adopted segment's numbers go on: none means two blocks.
+      number_(AbBlock::unpack(segment.header().ab_block.load(std::memory_order_relaxed)).number),
+      timer_(loop.add_timer([this] {
         if (order_) next_block();
       })) {}
 
@@ -42,8 +47,17 @@ void ArmSwitch::end_comparison() {
 void ArmSwitch::apply() {
   if (mode_ == Mode::ab) return start_blocks(block_, seed_);
   order_.reset();
-  segment_.set_control({mode_, Route::pool, strategy_});
-  segment_.header().ab_block.store(0, std::memory_order_relaxed);
+  write({mode_, Route::pool, strategy_}, {0, Route::pool});
+}
+
+void ArmSwitch::write_again() { write(control_, ab_block_); }
+
+void ArmSwitch::write(const Control& control, AbBlock block) {
+  control_ = control;
+  ab_block_ = block;
+  segment_.set_control(control);
+  // After the arm: whoever sees the new number may count on the arm being in force.
+  segment_.header().ab_block.store(block.pack(), std::memory_order_release);
 }
 
 void ArmSwitch::start_blocks(std::chrono::milliseconds block, std::uint64_t seed) {
@@ -56,9 +70,7 @@ void ArmSwitch::start_blocks(std::chrono::milliseconds block, std::uint64_t seed
 void ArmSwitch::next_block() {
   const BlockOrder::Block block = order_->next();
   number_ = (number_ + 1) & 0x7FFFFFFFU;
-  segment_.set_control({Mode::ab, block.arm, strategy_});
-  // After the arm: whoever sees the new number may count on the arm being in force.
-  segment_.header().ab_block.store(AbBlock{number_, block.arm}.pack(), std::memory_order_release);
+  write({Mode::ab, block.arm, strategy_}, {number_, block.arm});
   loop_.set_timer(timer_, block.length);
 }
 

@@ -24,10 +24,14 @@ class ArmSwitch {
   // Back to what the configuration says.
   void end_comparison();
 
+  // What is in force, once more: another process has written there.
+  void write_again();
+
  private:
   void apply();
   void start_blocks(std::chrono::milliseconds block, std::uint64_t seed);
   void next_block();
+  void write(const Control& control, AbBlock block);
 
   EventLoop& loop_;
   Segment& segment_;
@@ -37,7 +41,9 @@ class ArmSwitch {
   std::uint64_t seed_ = 0;
   bool comparing_ = false;
   std::optional<BlockOrder> order_;  // in mode ab
-  std::uint32_t number_ = 0;         // of the last block
+  std::uint32_t number_;             // of the last block
+  Control control_{};
+  AbBlock ab_block_{};
   int timer_;
 };
 

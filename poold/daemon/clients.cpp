@@ -94,4 +94,10 @@ void Clients::say_full_once(const char* why) {
       alive_.size(), why);
 }
 
+std::vector<pid_t> Clients::alive() const {
+  std::vector<pid_t> pids;
+  for (const auto& [pid, handle] : alive_) pids.push_back(pid);
+  return pids;
+}
+
 }  // namespace portpool

@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <vector>
 
 #include "base/descriptor.h"
 #include "daemon/event_loop.h"
@@ -29,6 +30,9 @@ class Clients {
   // A quarter of the descriptors that poold may have (RLIMIT_NOFILE) is for this: the count is then
   // the least that there are.
   void attached(pid_t pid);
+  std::vector<pid_t> alive() const;
+  // Somebody is attached, or may be, of whose end nothing is heard.
+  void lose_sight() { lost_sight_ = true; }
 
   // All that have attached were followed, and have ended. (Children that one has forked and left
   // behind are not seen.)
@@ -37,7 +41,6 @@ class Clients {
  private:
   void follow(pid_t pid, Descriptor handle);
   void forget(pid_t pid);
-  void lose_sight() { lost_sight_ = true; }
   void say_full_once(const char* why);
 
   EventLoop& loop_;

@@ -7,12 +7,19 @@
 #include <cerrno>
 
 #include "daemon/config.h"
+#include "daemon/take_over.h"
 
 namespace portpool {
 namespace {
 
 // Visitors that neither ask nor close; beyond it the one that came first has to go.
 constexpr std::size_t kKept = 64;
+
+bool asks_to_take_over(int fd) {
+  std::uint64_t magic = 0;
+  return recv(fd, &magic, sizeof magic, MSG_PEEK | MSG_DONTWAIT) == sizeof magic &&
+         magic == TakeOverMessage::kMagicWord;
+}
 
 }  // namespace
 
@@ -32,6 +39,7 @@ void ComparisonServer::keep(Descriptor connection) {
 }
 
 void ComparisonServer::hear(int fd) {
+  if (fd != comparing_ && asks_to_take_over(fd)) return successor_(release(fd));
   CompareRequest request;
   const ssize_t got = recv(fd, &request, sizeof request, MSG_DONTWAIT);
   if (got < 0 && (errno == EAGAIN || errno == EINTR)) return;
@@ -55,9 +63,17 @@ CompareAnswer ComparisonServer::take(const CompareRequest& request, int fd) {
   return CompareAnswer::begun;
 }
 
-void ComparisonServer::drop(int fd) {
+Descriptor ComparisonServer::release(int fd) {
   loop_.unwatch(fd);
-  std::erase_if(connections_, [fd](const Descriptor& c) { return c.get() == fd; });
+  const auto found = std::find_if(connections_.begin(), connections_.end(),
+                                  [fd](const Descriptor& c) { return c.get() == fd; });
+  Descriptor connection = std::move(*found);
+  connections_.erase(found);
+  return connection;
+}
+
+void ComparisonServer::drop(int fd) {
+  (void)release(fd);
   if (fd != comparing_) return;
   comparing_ = -1;
   arms_.end_comparison();

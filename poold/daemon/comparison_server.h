@@ -1,6 +1,7 @@
 // Lets `poold compare` put the daemon into mode ab for as long as its connection stands.
 #pragma once
 
+#include <functional>
 #include <vector>
 
 #include "base/descriptor.h"
@@ -24,7 +25,9 @@ enum class CompareAnswer : std::uint32_t { begun = 1, busy = 2, bad_request = 3 
 
 class ComparisonServer {
  public:
-  ComparisonServer(EventLoop& loop, ArmSwitch& arms) : loop_(loop), arms_(arms) {}
+  // `successor`: takes the connection of a visitor that has asked to take over (take_over.h).
+  ComparisonServer(EventLoop& loop, ArmSwitch& arms, std::function<void(Descriptor)> successor)
+      : loop_(loop), arms_(arms), successor_(std::move(successor)) {}
   ~ComparisonServer();
 
   // `connection`: of a visitor that may command (root, or the daemon's own user). Most only wanted
@@ -35,9 +38,11 @@ class ComparisonServer {
   void hear(int fd);
   CompareAnswer take(const CompareRequest& request, int fd);
   void drop(int fd);
+  Descriptor release(int fd);
 
   EventLoop& loop_;
   ArmSwitch& arms_;
+  std::function<void(Descriptor)> successor_;
   std::vector<Descriptor> connections_;
   int comparing_ = -1;
 };

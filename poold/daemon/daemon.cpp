@@ -17,17 +17,6 @@
 namespace portpool {
 namespace {
 
-SegmentSize segment_size(const Config& config) {
-  const long cpus = sysconf(_SC_NPROCESSORS_CONF);
-  return {config.max_lanes, static_cast<std::uint32_t>(std::clamp(cpus, 1L, 128L))};
-}
-
-Segment make_segment(const Config& config, const NetworkNamespace& network_namespace) {
-  Segment segment(segment_size(config), network_namespace);
-  segment.publish();
-  return segment;
-}
-
 // `poold status` and its like are handed the segment, too. Unknown (another user's): no.
 bool is_own_command(pid_t pid) {
   std::error_code error;
@@ -78,34 +67,38 @@ void advise_reserving(const Config& config, Strategy strategy) {
   }
 }
 
-void apply(Segment& segment, const Config& config, ArmSwitch& arms) {
-  arms.configure(config.mode, config.ab_block, config.ab_seed);
-  std::vector<std::string> names;
-  for (const PoolRule& rule : config.pools) names.push_back(rule.name);
-  segment.set_pool_names(names);
-}
-
 }  // namespace
 
-Daemon::Daemon(EventLoop& loop, const Config& config, Descriptor listener)
+void Daemon::name_pools(const Config& config) {
+  std::vector<std::string> names;
+  for (const PoolRule& rule : config.pools) names.push_back(rule.name);
+  segment_.set_pool_names(names);
+}
+
+void Daemon::apply(const Config& config) {
+  arms_.configure(config.mode, config.ab_block, config.ab_seed);
+  name_pools(config);
+}
+
+Daemon::Daemon(EventLoop& loop, const Config& config, Inheritance inheritance)
     : loop_(loop),
       config_(config),
+      inheritance_(std::move(inheritance)),
       network_namespace_(kernel::current_network_namespace()),
-      segment_(make_segment(config, network_namespace_)),
-      pulse_([this] { segment_.beat(); }),
-      server_(loop,
-              listener ? SocketFile::activated(std::move(listener))
-                       : SocketFile::make(config.socket, group_named(config.socket_group)),
-              {group_named(config.socket_group), network_namespace_}, segment_,
-              [this](HandoverServer::Visitor& visitor) { receive(visitor); }),
       strategy_(choose_strategy(config)),
+      segment_(begin_segment()),
+      pulse_([this] { segment_.beat(); }),
+      server_(loop, begin_socket(), {group_named(config.socket_group), network_namespace_},
+              segment_, [this](HandoverServer::Visitor& visitor) { receive(visitor); }),
+      socket_guard_{server_, !inheritance_.predecessor},
       reconciler_(loop, segment_.writer(), config.pools, strategy_),
       arms_(loop, segment_, strategy_),
-      comparisons_(loop, arms_),
+      comparisons_(loop, arms_, [this](Descriptor asking) { hand_over(std::move(asking)); }),
       clients_(loop, segment_.header().clients,
                [this] { reconciler_.process_ended(clients_.nobody_left()); }),
       doorbell_(segment_.view().hints().doorbell) {
-  apply(segment_, config, arms_);
+  apply(config);
+  if (adopted_) reconciler_.adopt();
   const int progress = loop_.add_timer([this] { pulse_.progress(); });
   loop_.repeat_timer(progress, std::chrono::milliseconds(kHeartbeatMs));
   const int left_out = loop_.add_timer([this] { say_what_was_left_out(); });
@@ -116,10 +109,12 @@ Daemon::Daemon(EventLoop& loop, const Config& config, Descriptor listener)
   });
   advise_reserving(config, strategy_);
   metrics_ = serve_metrics(config.metrics_listen);
+  complete_succession();
 }
 
 Daemon::~Daemon() {
-  segment_.mark_stopped();
+  if (!leaves_segment_) segment_.mark_stopped();
+  if (inheritance_.predecessor) loop_.unwatch(inheritance_.predecessor->fd());
   loop_.unwatch(doorbell_.fd());
 }
 
@@ -153,7 +148,7 @@ bool Daemon::reload(const Config& config) {
       config.socket == config_.socket && config.socket_group == config_.socket_group &&
       config.max_lanes == config_.max_lanes && config.strategy == config_.strategy;
   move_metrics(config.metrics_listen);
-  apply(segment_, config, arms_);
+  apply(config);
   reconciler_.set_rules(config.pools);
   config_.mode = config.mode;
   config_.ab_block = config.ab_block;

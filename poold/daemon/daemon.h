@@ -2,7 +2,10 @@
 // Used by `poold serve` and, in the same process as the parent of the command, by `poold run`.
 #pragma once
 
+#include <sys/types.h>
+
 #include <atomic>
+#include <functional>
 #include <memory>
 #include <optional>
 
@@ -15,6 +18,7 @@
 #include "daemon/event_loop.h"
 #include "daemon/handover_server.h"
 #include "daemon/http_server.h"
+#include "daemon/inheritance.h"
 #include "daemon/pulse.h"
 #include "daemon/reconciler.h"
 #include "lanes/segment.h"
@@ -23,10 +27,10 @@ namespace portpool {
 
 class Daemon {
  public:
-  // Everything is ready when this returns; nothing moves until the loop runs. Throws UserError or
-  // std::system_error. `listener`: see SocketFile::activated();
-  // none: a socket is made.
-  Daemon(EventLoop& loop, const Config& config, Descriptor listener = {});
+  // Everything is ready when this returns; nothing moves until the loop runs. Goes on with what
+  // `inheritance` has, where it can. Throws UserError or std::system_error; a predecessor then goes
+  // on.
+  Daemon(EventLoop& loop, const Config& config, Inheritance inheritance = {});
   ~Daemon();
 
   // Takes over what can change at run time (mode, metrics_listen, pools). The socket and max_lanes
@@ -36,10 +40,36 @@ class Daemon {
   // A new configuration could not be read; the one in force stays. For the metrics.
   void reload_failed() { reload_successful_ = false; }
 
+  // From now on a poold that asks for it may go on in this one's place (docs/upgrade.md); `gone` is
+  // called with its pid when it runs, and this object only has to be destroyed then.
+  void allow_successors(std::function<void(pid_t)> gone) { gone_ = std::move(gone); }
+  // A poold to come has the segment's files: programs go on with them, and what is left here leaves
+  // them alone.
+  void leave_segment() { leaves_segment_ = true; }
+  const Segment& segment() const { return segment_; }
+  // The segment is an earlier poold's.
+  bool adopted() const { return adopted_; }
+
   const SegmentView& view() const { return segment_.view(); }
   const std::string& socket_path() const { return server_.path(); }
 
  private:
+  // Removes nothing of a socket that is still a predecessor's.
+  struct SocketGuard {
+    HandoverServer& server;
+    bool owner;
+    ~SocketGuard() {
+      if (!owner) server.give_up();
+    }
+  };
+
+  void name_pools(const Config& config);
+  void apply(const Config& config);
+  Segment begin_segment();
+  SocketFile begin_socket();
+  void complete_succession();
+  void hand_over(Descriptor connection);
+  void go_on_after(pid_t successor);
   void receive(HandoverServer::Visitor& visitor);
   void note_refusal(const HandoverServer::Visitor& visitor);
   std::unique_ptr<HttpServer> serve_metrics(const std::optional<Endpoint>& place);
@@ -47,17 +77,22 @@ class Daemon {
 
   EventLoop& loop_;
   Config config_;
+  Inheritance inheritance_;
   NetworkNamespace network_namespace_;
+  Strategy strategy_;
+  bool adopted_ = false;
   Segment segment_;
   Pulse pulse_;
   HandoverServer server_;
-  Strategy strategy_;
+  SocketGuard socket_guard_;
   Reconciler reconciler_;
   ArmSwitch arms_;
   ComparisonServer comparisons_;
   Clients clients_;
   Doorbell doorbell_;
   std::uint64_t refusals_ = 0;
+  bool leaves_segment_ = false;
+  std::function<void(pid_t)> gone_;
   std::atomic<bool> reload_successful_ = true;
   std::unique_ptr<HttpServer> metrics_;  // last: it reads the segment
 };

@@ -48,13 +48,14 @@ class HandoverServer {
   const SocketFile& file() const { return file_; }
   // Stops listening, and leaves the socket and its lock to a successor.
   SocketFile::Handles give_up();
+  // Serves those who wait, while the loop does not run. Any number of times.
+  void serve_turn();
 
  private:
   enum class Accepted { somebody, nobody, nothing_to_accept_with };
 
   void watch();
   void unwatch();
-  void serve_turn();
   Accepted serve_one(int listener);
   Accepted serve_without_descriptors(int listener);
   void greet(Descriptor connection, bool may_stay);

@@ -57,6 +57,26 @@ void Reconciler::set_rules(std::vector<PoolRule> rules) {
   work();
 }
 
+void Reconciler::adopt() {
+  for (const auto& [answer, flags] : work_.lanes.adopt()) {
+    const LaneKey& question = answer.question;
+    const PoolRule& rule = work_.settings.rule(work_.settings.pool_of(question));
+    // Where only a look at the routes would tell, look_at_routes() comes to it in its turn: there
+    // may be thousands.
+    const bool by_routing = is_unspecified(question.source) && rule.source_entries.empty();
+    if (flags != Answers::flags_for(question, rule) ||
+        (!by_routing && answers_.is_outdated(answer))) {
+      answers_.ask_again(question);
+    }
+  }
+  for (std::uint32_t place = 0; place < work_.lanes.end(); ++place) {
+    LaneRecord* record = work_.lanes.at(place);
+    if (record == nullptr) continue;
+    record->rejections = work_.hints(*record).rejections.load(std::memory_order_relaxed);
+  }
+  review_.range_changed();
+}
+
 void Reconciler::bell_rung() {
   answers_.rung();
   attention_turns_.ask();

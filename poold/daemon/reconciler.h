@@ -39,6 +39,10 @@ class Reconciler {
   // New rules hold for existing lanes too: clients ask for each of them again.
   void set_rules(std::vector<PoolRule> rules);
 
+  // The segment holds what an earlier poold has written: lanes and answers stay in service, and the
+  // present rules are applied to them in place.
+  void adopt();
+
   // A program has placed a request, or asks for attention to a lane.
   void bell_rung();
 

@@ -158,6 +158,15 @@ void ServiceManager::status(std::string_view status) {
   tell("STATUS=" + one_line(status), {}, kNone);
 }
 
+void ServiceManager::main_process(pid_t pid) { tell(fmt::format("MAINPID={}", pid)); }
+
+std::vector<std::string> ServiceManager::environment_for_successor() const {
+  std::vector<std::string> variables;
+  if (is_there()) variables.push_back("NOTIFY_SOCKET=" + socket_);
+  if (watchdog_) variables.push_back(fmt::format("WATCHDOG_USEC={}", watchdog_->count() * 2));
+  return variables;
+}
+
 void ServiceManager::watchdog() { tell("WATCHDOG=1", {}, kNone); }
 
 bool ServiceManager::store(std::string_view name, std::span<const int> descriptors) {

@@ -44,6 +44,11 @@ class ServiceManager {
   // that does not read.
   void status(std::string_view status);
 
+  // Another process goes on in this one's place: NotifyAccess=main hears of it from this one alone.
+  void main_process(pid_t pid);
+  // "NAME=value", for that process.
+  std::vector<std::string> environment_for_successor() const;
+
   // How often watchdog() has to be said, half of the time after which the service manager takes the
   // service for dead; none when it does not watch.
   std::optional<std::chrono::microseconds> watchdog_interval() const { return watchdog_; }

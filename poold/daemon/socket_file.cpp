@@ -184,6 +184,9 @@ SocketFile SocketFile::take_over(std::string path, gid_t group, Handles handles)
   // Without one, mend() makes it.
   if (handles.lock) lock = LockFile::take_over(path + ".lock", std::move(handles.lock));
   listen_as_this_process(handles.listener.get());
+  // As this poold's own configuration says.
+  (void)!lchown(path.c_str(), static_cast<uid_t>(-1), group == kNoGroup ? getegid() : group);
+  (void)!chmod(path.c_str(), group == kNoGroup ? 0600 : 0660);
   return {std::move(path), group, std::move(handles.listener), std::move(lock), true};
 }
 

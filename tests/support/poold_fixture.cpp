@@ -86,6 +86,19 @@ void Poold::restart() {
   start();
 }
 
+void Poold::take_over() {
+  std::vector<std::string> command = command_;
+  command.emplace_back("--take-over");
+  auto successor = std::make_unique<Process>(command);
+  const bool taken = eventually([&] {
+    if (!successor->running()) throw std::runtime_error("successor: " + successor->err());
+    return !process_->running();
+  });
+  if (!taken) throw std::runtime_error("nobody took over: " + successor->err());
+  EXPECT_EQ(process_->wait(), 0) << process_->err();
+  process_ = std::move(successor);
+}
+
 nlohmann::json lane_of(const nlohmann::json& status, const std::string& destination) {
   for (const nlohmann::json& lane : status.at("lanes")) {
     if (lane.at("destination") == destination) return lane;

@@ -53,6 +53,9 @@ class Poold {
   void kill();
   // A new daemon on the same socket. Ends the old one when it still runs.
   void restart();
+  // A new one takes over from the one that runs, which ends well. Throws when that does not happen.
+  void take_over();
+  std::vector<std::string> command() const { return command_; }
 
  private:
   void start();
