@@ -16,7 +16,7 @@ constexpr int kFailed = 2;
 int main(int argc, char** argv) {
   try {
     portpool::have_standard_descriptors();
-    if (argc > 1 && argv[1] == std::string_view("serve")) portpool::hold_reload();
+    if (argc > 1 && argv[1] == std::string_view("serve")) portpool::hold_signals();
     const int status = portpool::run_command_line(argc, argv);
     if (std::fflush(stdout) != 0) {
       throw portpool::UserError(portpool::with_errno("cannot write to standard output"));

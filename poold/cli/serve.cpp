@@ -2,6 +2,7 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 
+#include <chrono>
 #include <csignal>
 #include <cstddef>
 #include <cstring>
@@ -41,7 +42,7 @@ class Service {
   void run() {
     // Before the daemon is there: a signal that comes while it starts waits for the loop.
     loop_.handle_signals({SIGTERM, SIGINT, SIGHUP, SIGUSR2}, [this](const auto& signal) {
-      if (signal.ssi_signo == SIGHUP) return reload();
+      if (signal.ssi_signo == SIGHUP) return reload_soon();
       if (signal.ssi_signo == SIGUSR2) return succession_.start_successor(*daemon_);
       if (signal.ssi_signo == SIGTERM) succession_.ending(*daemon_);
       manager_.stopping("ending");
@@ -88,6 +89,14 @@ class Service {
                  listener ? ", a socket of the service manager's" : "");
   }
 
+  // Each reload has programs ask for every lane anew: however many signals come, there are few.
+  void reload_soon() {
+    const auto now = Clock::now();
+    if (now < next_reload_) return loop_.set_timer(reload_timer_, next_reload_ - now);
+    next_reload_ = now + kReloadPause;
+    reload();
+  }
+
   void reload() {
     manager_.reloading();
     try {
@@ -108,10 +117,15 @@ class Service {
     }
   }
 
+  using Clock = std::chrono::steady_clock;
+  static constexpr std::chrono::milliseconds kReloadPause{250};
+
   const ServeOptions& options_;
   ServiceManager& manager_;
   std::string activated_path_;  // empty: the socket is made here
   EventLoop loop_;
+  int reload_timer_ = loop_.add_timer([this] { reload_soon(); });
+  Clock::time_point next_reload_;
   Succession succession_;
   std::optional<Daemon> daemon_;
 };

@@ -1,6 +1,7 @@
 #include "daemon/process_setup.h"
 
 #include <fcntl.h>
+#include <sched.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -19,6 +20,16 @@ struct Inherited {
 };
 Inherited inherited;
 
+constexpr int kNice = -10;
+
+void go_before_others() {
+  if (getpriority(PRIO_PROCESS, 0) != 0) return;
+  // Of what is started from here, nice is 0 again (sched(7)).
+  const sched_param parameters{};
+  if (sched_setscheduler(0, SCHED_OTHER | SCHED_RESET_ON_FORK, &parameters) != 0) return;
+  setpriority(PRIO_PROCESS, static_cast<id_t>(gettid()), kNice);
+}
+
 }  // namespace
 
 void have_standard_descriptors() {
@@ -33,10 +44,10 @@ void have_standard_descriptors() {
   }
 }
 
-void hold_reload() {
+void hold_signals() {
   sigset_t set;
   sigemptyset(&set);
-  sigaddset(&set, SIGHUP);
+  for (const int signal : {SIGHUP, SIGUSR2}) sigaddset(&set, signal);
   pthread_sigmask(SIG_BLOCK, &set, nullptr);
 }
 
@@ -50,6 +61,7 @@ void prepare_to_serve() {
   raised.rlim_cur = raised.rlim_max;
   // Where that is forbidden it stays as it is.
   setrlimit(RLIMIT_NOFILE, &raised);
+  go_before_others();
 }
 
 void restore_for_command() noexcept {

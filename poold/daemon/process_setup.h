@@ -9,12 +9,14 @@ namespace portpool {
 // EBADF as it would without. For every command, first thing in main(). Throws std::system_error.
 void have_standard_descriptors();
 
-// Blocks SIGHUP, so that one that comes before the daemon can serve it waits instead of ending the
-// process.
-void hold_reload();
+// Blocks SIGHUP and SIGUSR2, so that one that comes before the daemon can serve it waits instead of
+// ending the process.
+void hold_signals();
 
 // Ignores SIGPIPE and raises the soft limit of descriptors to the hard one: 1,024 is usual, and
-// each attached program takes one. Once in a process.
+// each attached program takes one. The calling thread, whose event loop all programs that start
+// wait for, goes before others on a busy machine (nice(2)), where that is allowed and nobody has
+// chosen otherwise; threads and commands that it starts do not. Once in a process.
 void prepare_to_serve();
 
 // Undoes prepare_to_serve(), for a command that runs in this process's place. Async-signal-safe:

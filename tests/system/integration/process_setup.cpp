@@ -82,6 +82,36 @@ TEST_F(EchoNet, LimitOfDescriptorsIsRaised) {
   EXPECT_NE(soft, "256");
 }
 
+// The field behind the name's closing bracket: proc_pid_stat(5) counts from 1, the name is the
+// second.
+int nice_of(const std::string& stat) {
+  std::istringstream fields(stat.substr(stat.rfind(')') + 2));
+  std::string field;
+  for (int number = 3; number <= 19; ++number) fields >> field;
+  return std::stoi(field);
+}
+
+TEST_F(EchoNet, LoopGoesBeforeOthersAndNobodyElseDoes) {
+  if (geteuid() != 0) GTEST_SKIP() << "needs a privilege";
+  Poold poold("metrics_listen = \"127.0.0.1:9481\"\n");
+  const fs::path tasks = "/proc/" + std::to_string(poold.process().pid()) + "/task";
+  for (const auto& task : fs::directory_iterator(tasks)) {
+    const bool loop = task.path().filename() == std::to_string(poold.process().pid());
+    const std::string stat = read_whole_file(task.path() / "stat");
+    if (!loop) {
+      EXPECT_EQ(nice_of(stat), 0) << stat;
+    } else {
+      EXPECT_LT(nice_of(stat), 0) << stat;
+    }
+  }
+  Process run({poold_path(), "run", "--", "cat", "/proc/self/stat"});
+  EXPECT_EQ(run.wait(), 0);
+  EXPECT_EQ(nice_of(run.out()), 0);
+  Process chosen({"nice", "-n", "3", poold_path(), "run", "--", "cat", "/proc/self/stat"});
+  EXPECT_EQ(chosen.wait(), 0);
+  EXPECT_EQ(nice_of(chosen.out()), 3);
+}
+
 // Its own limit and its own SIGPIPE, whatever poold needs for itself.
 TEST_F(EchoNet, CommandOfRunHasWhatItWasGiven) {
   const std::string look = "ulimit -Sn; grep SigIgn /proc/self/status";
