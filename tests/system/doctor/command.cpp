@@ -83,7 +83,7 @@ TEST_F(ServedNet, WatchingInJson) {
 
 TEST_F(ServedNet, WatchingWithoutAnInterval) {
   Process process({poold_path(), "doctor", "--watch"});
-  process.wait_for_output("20 checks");
+  process.wait_for_output("21 checks");
   process.signal(SIGTERM);
   EXPECT_EQ(process.wait(), 1) << process.err();
   EXPECT_EQ(process.out().find('\033'), std::string::npos);
@@ -93,7 +93,7 @@ TEST_F(ServedNet, WatchingWithoutAnInterval) {
 TEST_F(ServedNet, WatchingSeesWhatIsNew) {
   net.set_sysctl("net.ipv4.tcp_max_tw_buckets", "3000");
   Process process({poold_path(), "doctor", "--watch", "0.2"});
-  process.wait_for_output("20 checks");
+  process.wait_for_output("21 checks");
   net.set_sysctl("net.ipv4.tcp_max_tw_buckets", "10");
   for (int i = 0; i < 30; ++i) close(connected_socket(SocketAddress(kServer)));
   process.wait_for_output("since the last look");

@@ -119,7 +119,7 @@ TEST_F(LastPorts, RangeThatMoves) {
   net.set_port_range(30000, 30003);
   EXPECT_EQ(run_guest("connect_until_failure", poold->shim(), {kEcho}), outcome(4));
   EXPECT_TRUE(poold->eventually_status([](const nlohmann::json& now) {
-    return lane_of(now, kEcho).at("capacity") == 4;
+    return lane_of(now, kEcho).at("capacity") == 4 && lane_of(now, kEcho).at("free") == 4;
   })) << poold->status();
   const nlohmann::json before = poold->status();
   EXPECT_EQ(run_guest("connect_until_failure", poold->shim(), {kEcho}), outcome(4));

@@ -131,10 +131,11 @@ TEST_F(RunCommand, ExitStatusIsTheProgramsOwnWhateverBecomesOfStderr) {
       EXPECT_EQ(process.wait(), 7) << where << " " << mode;
     }
   }
-  const std::string script = "{ \"$@\"; echo $? >&3; } 3>&1 2>&1 >/dev/null | true";
-  Process process({"sh", "-c", "{ " + script + "; } 3>&1", "sh", poold_path(), "run", "--", "sh",
-                   "-c", "sleep 0.3; exit 7"},
-                  environment());
+  // A pipe whose reader has gone.
+  const std::string script = "{ { \"$@\"; echo $? >&3; } 2>&1 >/dev/null | true; } 3>&1";
+  Process process(
+      {"sh", "-c", script, "sh", poold_path(), "run", "--", "sh", "-c", "sleep 0.3; exit 7"},
+      environment());
   process.wait();
   EXPECT_EQ(process.out(), "7\n");
 }

@@ -148,6 +148,8 @@ TEST_F(MeasuredNet, FamiliesAreThoseOfTheDocumentation) {
       {"portpool_connect_duration_seconds", "histogram"},
       {"portpool_lane_ports", "gauge"},
       {"portpool_lane_saturation_ratio", "gauge"},
+      {"portpool_lane_table_in_service", "gauge"},
+      {"portpool_lane_table_places", "gauge"},
       {"portpool_pool_ports", "gauge"},
       {"portpool_clients", "gauge"},
       {"portpool_heartbeat_age_seconds", "gauge"},
