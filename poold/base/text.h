@@ -15,7 +15,20 @@ std::size_t utf8_length(std::string_view text);
 // JSON and the labels of Prometheus must be that, or the whole document is refused.
 bool is_utf8(std::string_view text);
 
-// For a terminal: whatever is not printable ASCII becomes "?".
+// For a terminal or a log, one line: printable UTF-8 stays. Controls (C0, DEL, C1), line and
+// paragraph separators, characters that change the direction of writing, and bytes that are no
+// UTF-8 become "?".
+std::string for_terminal(std::string_view text);
+
+// For text of several lines that this program laid out itself: as for_terminal(), but newlines
+// stay.
+std::string lines_for_terminal(std::string_view text);
+
+// One argument in a POSIX shell, quoted only where that is needed. Text with controls stays as it
+// is within the quotes: sanitise what is shown.
+std::string shell_quote(std::string_view text);
+
+// Where columns count: whatever is not printable ASCII becomes "?".
 std::string printable(std::string text);
 
 // For text in HTML and SVG, in elements and in attributes with quotes of either kind. Bytes that no

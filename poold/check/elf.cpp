@@ -18,8 +18,11 @@
 namespace portpool::check {
 namespace {
 
-// No header or table of an executable is longer; what claims to be is not read.
-constexpr std::uint64_t kMaxPart = std::uint64_t{64} << 20;
+// What is read of a file, whatever it claims: tables far longer than those of real programs, whose
+// longest are some hundred entries, and names of the kernel's longest path.
+constexpr std::uint64_t kMaxEntries = 4096;
+constexpr std::size_t kMaxText = 4096;
+constexpr std::size_t kMaxNeeded = 1024;
 
 class File {
  public:
@@ -29,7 +32,8 @@ class File {
     if (!fd_ || fstat(fd_.get(), &info) != 0) {
       throw std::system_error(errno, std::generic_category(), "cannot read " + path);
     }
-    size_ = static_cast<std::uint64_t>(info.st_size);
+    // Nothing else is executed, and reading a device may never end.
+    if (S_ISREG(info.st_mode)) size_ = static_cast<std::uint64_t>(info.st_size);
   }
 
   // False: the file ends before.
@@ -38,10 +42,21 @@ class File {
     return ::pread(fd_.get(), out, length, static_cast<off_t>(offset)) ==
            static_cast<ssize_t>(length);
   }
+  // As many whole bytes as there are, at most `length`.
+  std::size_t read_some(std::uint64_t offset, void* out, std::size_t length) const {
+    if (offset >= size_) return 0;
+    const std::uint64_t most = std::min<std::uint64_t>(length, size_ - offset);
+    const ssize_t n = ::pread(fd_.get(), out, most, static_cast<off_t>(offset));
+    return n > 0 ? static_cast<std::size_t>(n) : 0;
+  }
+  // Up to the 0 that ends it; empty when `length` and kMaxText bytes hold none.
   std::string text(std::uint64_t offset, std::uint64_t length) const {
-    if (length > kMaxPart) return {};
-    std::string result(length, '\0');
-    return read(offset, result.data(), length) ? result : std::string();
+    std::array<char, kMaxText> buffer;
+    const std::size_t n =
+        read_some(offset, buffer.data(), std::min<std::uint64_t>(length, buffer.size()));
+    const std::string_view found(buffer.data(), n);
+    const std::size_t end = found.find('\0');
+    return end == std::string_view::npos ? std::string() : std::string(found.substr(0, end));
   }
 
  private:
@@ -66,18 +81,18 @@ template <class Entry>
 std::vector<Entry> table(const File& file, std::uint64_t offset, std::uint64_t count,
                          std::uint64_t stride) {
   std::vector<Entry> entries;
-  if (stride < sizeof(Entry) || count > 0xFFFF) return entries;
-  for (std::uint64_t i = 0; i < count; ++i) {
-    Entry entry;
-    if (!file.read(offset + i * stride, &entry, sizeof entry)) break;
-    entries.push_back(entry);
-  }
+  if (stride != sizeof(Entry)) return entries;  // the kernel and the loaders refuse it too
+  entries.resize(std::min(count, kMaxEntries));
+  const std::size_t n = file.read_some(offset, entries.data(), entries.size() * sizeof(Entry));
+  entries.resize(n / sizeof(Entry));
   return entries;
 }
 
-std::string string_at(const std::string& strings, std::uint64_t offset) {
-  if (offset >= strings.size()) return {};
-  return strings.c_str() + offset;  // a std::string ends with 0
+// The string at `offset` of a table of strings.
+std::string string_at(const File& file, std::uint64_t table, std::uint64_t size,
+                      std::uint64_t offset) {
+  if (offset >= size || table > ~std::uint64_t{0} - offset) return {};
+  return file.text(table + offset, size - offset);
 }
 
 // Where the loader will find address `where` in the file.
@@ -96,19 +111,18 @@ template <class Format>
 void read_needed(const File& file, const std::vector<typename Format::Program>& segments,
                  const typename Format::Program& dynamic, ElfFacts& facts) {
   using Entry = typename Format::Dynamic;
-  const auto entries = table<Entry>(
-      file, dynamic.p_offset, std::min<std::uint64_t>(dynamic.p_filesz / sizeof(Entry), 0xFFFF),
-      sizeof(Entry));
+  const auto entries =
+      table<Entry>(file, dynamic.p_offset, dynamic.p_filesz / sizeof(Entry), sizeof(Entry));
   std::uint64_t strings_at = ~std::uint64_t{0};
   std::uint64_t strings_size = 0;
   for (const Entry& entry : entries) {
     if (entry.d_tag == DT_STRTAB) strings_at = offset_of(segments, entry.d_un.d_ptr);
     if (entry.d_tag == DT_STRSZ) strings_size = entry.d_un.d_val;
   }
-  const std::string strings = file.text(strings_at, strings_size);
   for (const Entry& entry : entries) {
-    if (entry.d_tag == DT_NULL) break;
-    if (entry.d_tag == DT_NEEDED) facts.needed.push_back(string_at(strings, entry.d_un.d_val));
+    if (entry.d_tag == DT_NULL || facts.needed.size() == kMaxNeeded) break;
+    if (entry.d_tag != DT_NEEDED) continue;
+    facts.needed.push_back(string_at(file, strings_at, strings_size, entry.d_un.d_val));
   }
 }
 
@@ -118,9 +132,9 @@ void read_sections(const File& file, const typename Format::Header& header, ElfF
       table<typename Format::Section>(file, header.e_shoff, header.e_shnum, header.e_shentsize);
   if (header.e_shstrndx >= sections.size()) return;
   const auto& names_section = sections[header.e_shstrndx];
-  const std::string names = file.text(names_section.sh_offset, names_section.sh_size);
   facts.go = std::any_of(sections.begin(), sections.end(), [&](const auto& section) {
-    const std::string name = string_at(names, section.sh_name);
+    const std::string name =
+        string_at(file, names_section.sh_offset, names_section.sh_size, section.sh_name);
     return name == ".go.buildinfo" || name == ".note.go.buildid";
   });
 }
@@ -131,11 +145,16 @@ void read_rest(const File& file, ElfFacts& facts) {
   if (!file.read(0, &header, sizeof header)) return;
   const auto segments =
       table<typename Format::Program>(file, header.e_phoff, header.e_phnum, header.e_phentsize);
-  for (const auto& segment : segments) {
-    if (segment.p_type == PT_INTERP) {
-      facts.interpreter = string_at(file.text(segment.p_offset, segment.p_filesz), 0);
-    }
-    if (segment.p_type == PT_DYNAMIC) read_needed<Format>(file, segments, segment, facts);
+  // The first of each counts, as for the kernel (fs/binfmt_elf.c, load_elf_binary()).
+  const auto first = [&](std::uint32_t type) {
+    return std::find_if(segments.begin(), segments.end(),
+                        [&](const auto& segment) { return segment.p_type == type; });
+  };
+  if (const auto found = first(PT_INTERP); found != segments.end()) {
+    facts.interpreter = file.text(found->p_offset, found->p_filesz);
+  }
+  if (const auto found = first(PT_DYNAMIC); found != segments.end()) {
+    read_needed<Format>(file, segments, *found, facts);
   }
   read_sections<Format>(file, header, facts);
 }

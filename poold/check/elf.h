@@ -18,8 +18,10 @@ struct ElfFacts {
   bool needs(std::string_view library) const;  // by the beginning of its name
 };
 
-// nullopt: not an ELF file, or one that ends too early. Only files of this machine's byte order are
-// read further than their machine. Throws std::system_error when the file cannot be read.
+// Reads a bounded part of the file, whatever its headers claim: tables up to 4,096 entries, the
+// first 1,024 libraries, names up to 4,095 bytes; longer names are empty. nullopt: not an ELF file,
+// not a regular file, or one that ends too early. Only files of this machine's byte order are read
+// further than their machine. Throws std::system_error when the file cannot be read.
 std::optional<ElfFacts> read_elf(const std::string& path);
 
 std::string name_of_machine(const ElfFacts& facts);

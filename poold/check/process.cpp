@@ -21,14 +21,28 @@ constexpr std::string_view kSegment = "/memfd:portpool";
 
 struct Process {
   pid_t pid;
-  std::string maps = {};
+  bool library = false;  // mapped
+  bool segment = false;  // mapped
   std::string environment = {};
 
   std::string file(const char* name) const { return fmt::format("/proc/{}/{}", pid, name); }
 
   // Empty: not permitted, gone, or nothing in it.
   std::string read(const char* name) const {
-    return kernel::read_proc_file(file(name)).value_or("");
+    return kernel::read_proc_file(file(name), kernel::kMaxEnvironment).value_or("");
+  }
+
+  // False with errno set: not permitted, gone, or nothing is mapped.
+  bool read_maps() {
+    bool any = false;
+    errno = 0;
+    kernel::visit_lines(file("maps"), [&](std::string_view line) {
+      any = true;
+      library = library || line.find(kLibrary) != std::string_view::npos;
+      segment = segment || line.find(kSegment) != std::string_view::npos;
+      return !(library && segment);
+    });
+    return any;
   }
 
   // A namespace's inode; 0 when it may not be seen.
@@ -47,7 +61,7 @@ std::string status_field(const std::string& status, const std::string& name) {
 
 // False: it can never be loaded into what runs now, or that cannot be told.
 bool judge_loading(const Process& process, Judgement& judgement) {
-  if (process.maps.find(kLibrary) != std::string::npos) {
+  if (process.library) {
     judgement.add("library", Answer::yes, "libportpool.so is loaded");
     return true;
   }
@@ -98,7 +112,7 @@ void judge_namespace(const Process& process, const std::optional<DaemonFacts>& d
 
 void judge_attachment(const Process& process, const std::optional<DaemonFacts>& daemon,
                       Judgement& judgement) {
-  if (process.maps.find(kSegment) != std::string::npos) {
+  if (process.segment) {
     judgement.add("segment", Answer::yes, "It has poold's segment mapped");
     return;
   }
@@ -148,8 +162,7 @@ Judgement judge_process(pid_t pid, const std::optional<DaemonFacts>& daemon) {
   }
   char program[4096];
   const ssize_t length = readlink(process.file("exe").c_str(), program, sizeof program);
-  if (length > 0) process.maps = process.read("maps");
-  if (process.maps.empty()) {
+  if (length <= 0 || !process.read_maps()) {
     judgement.add("access", Answer::unknown,
                   errno == ENOENT ? "It is a kernel thread, or has just ended"
                                   : "This user may not look into it",

@@ -1,15 +1,17 @@
 #include "check/program.h"
 
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/stat.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdlib>
-#include <fstream>
 #include <sstream>
 #include <system_error>
 
+#include "base/descriptor.h"
 #include "base/error.h"
 #include "check/elf.h"
 
@@ -45,10 +47,11 @@ std::string find_program(const std::string& name) {
 
 // The words after "#!"; empty for no script. The kernel reads 256 bytes of it (BINPRM_BUF_SIZE).
 std::vector<std::string> script_words(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
+  // Not to wait for a FIFO's writer.
+  const Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
   std::string line(256, '\0');
-  file.read(line.data(), static_cast<std::streamsize>(line.size()));
-  line.resize(static_cast<std::size_t>(file.gcount()));
+  const ssize_t size = file ? ::read(file.get(), line.data(), line.size()) : 0;
+  line.resize(static_cast<std::size_t>(std::max<ssize_t>(size, 0)));
   if (!line.starts_with("#!")) return {};
   std::istringstream words(line.substr(2, line.find('\n') - 2));
   std::vector<std::string> result;

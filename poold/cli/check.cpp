@@ -5,6 +5,8 @@
 #include <optional>
 
 #include "base/error.h"
+#include "base/json_text.h"
+#include "base/text.h"
 #include "check/process.h"
 #include "check/program.h"
 #include "cli/commands.h"
@@ -34,15 +36,14 @@ std::string as_json(const check::Judgement& judgement) {
                                        {"program", judgement.program},
                                        {"answer", check::name_of(judgement.answer())},
                                        {"findings", findings}};
-  // Paths need not be UTF-8.
-  return root.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
+  return json_text(root);
 }
 
 void print_text(const check::Judgement& judgement) {
-  fmt::print("{}: {}\n", judgement.subject, check::name_of(judgement.answer()));
+  fmt::print("{}: {}\n", for_terminal(judgement.subject), check::name_of(judgement.answer()));
   for (const check::Finding& finding : judgement.findings) {
-    fmt::print("  {:<7} {}\n", check::name_of(finding.answer), finding.text);
-    if (!finding.fix.empty()) fmt::print("          {}\n", finding.fix);
+    fmt::print("  {:<7} {}\n", check::name_of(finding.answer), for_terminal(finding.text));
+    if (!finding.fix.empty()) fmt::print("          {}\n", for_terminal(finding.fix));
   }
 }
 

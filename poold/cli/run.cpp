@@ -29,7 +29,7 @@ bool two_arms(const RunOptions& options) { return options.mode == "ab"; }
 std::optional<SegmentReader> running_daemon(const std::string& socket) {
   try {
     SegmentReader reader(socket);
-    if (read_report(reader.view()).alive() &&
+    if (read_watched_report(reader.view()).alive() &&
         reader.view().network_namespace().same_as(kernel::current_network_namespace())) {
       return reader;
     }

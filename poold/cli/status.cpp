@@ -30,7 +30,7 @@ std::string text_of(const Report& report, const StatusOptions& options) {
 
 int status_command(const StatusOptions& options) {
   const SegmentReader reader(options.socket);
-  const Report report = read_report(reader.view());
+  const Report report = read_watched_report(reader.view());
   fmt::print("{}", text_of(report, options));
   return report.alive() ? 0 : 1;
 }

@@ -181,7 +181,7 @@ int watch_in_text(const TopOptions& options) {
 
 int print_once(const TopOptions& options) {
   const SegmentReader reader(options.socket);
-  const Report report = read_report(reader.view());
+  const Report report = read_watched_report(reader.view());
   fmt::print("{}", report_as_text(report));
   return report.alive() ? 0 : 1;
 }

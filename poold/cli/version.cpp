@@ -2,6 +2,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "base/json_text.h"
 #include "cli/commands.h"
 #include "kernel/features.h"
 #include "portpool/hints.h"
@@ -23,7 +24,7 @@ void print_json(const kernel::KernelFeatures& features) {
         {"SO_NETNS_COOKIE", features.netns_cookie},
         {"MPTCP", features.mptcp},
         {"bound_inactive_listing", features.bound_inactive_listing}}}};
-  fmt::print("{}\n", root.dump(2));
+  fmt::print("{}\n", json_text(root));
 }
 
 void print_text(const kernel::KernelFeatures& features) {

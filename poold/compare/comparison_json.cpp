@@ -2,6 +2,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/clock.h"
+#include "base/json_text.h"
 #include "compare/comparison.h"
 #include "observe/quantile.h"
 
@@ -100,7 +101,7 @@ std::string comparison_as_json(const Comparison& c, const Trial& trial) {
                      {"fallbacks", fallbacks},
                      {"blocks", blocks(c)},
                      {"environment", environment}};
-  return root.dump(2, ' ', false, Json::error_handler_t::replace);
+  return json_text(root);
 }
 
 }  // namespace portpool

@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 
 #include "base/number_text.h"
+#include "base/text.h"
 #include "compare/comparison.h"
 #include "compare/interval_text.h"
 
@@ -80,7 +81,7 @@ std::string comparison_as_text(const Comparison& c, const Trial& trial) {
         fallback_reasons(trial);
   }
   for (const std::string& note : c.notes) text += "Note: " + note + "\n";
-  return text;
+  return lines_for_terminal(text);
 }
 
 }  // namespace portpool

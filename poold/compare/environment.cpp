@@ -10,6 +10,7 @@
 #include <set>
 
 #include "base/address_text.h"
+#include "base/text.h"
 #include "kernel/proc_file.h"
 #include "kernel/sysctl.h"
 
@@ -29,18 +30,6 @@ std::string now_text() {
   char text[32] = "";
   std::strftime(text, sizeof text, "%Y-%m-%d %H:%M:%S UTC", &parts);
   return text;
-}
-
-bool needs_no_quotes(const std::string& word) {
-  constexpr std::string_view kPlain =
-      "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_./:=,@%+";
-  return !word.empty() && word.find_first_not_of(kPlain) == std::string::npos;
-}
-
-std::string in_quotes(const std::string& word) {
-  std::string text = "'";
-  for (const char c : word) text += c == '\'' ? std::string("'\\''") : std::string(1, c);
-  return text + "'";
 }
 
 // The names of pools that have lanes.
@@ -95,7 +84,7 @@ std::string command_line(const std::vector<std::string>& words) {
   std::string text;
   for (const std::string& word : words) {
     if (!text.empty()) text += ' ';
-    text += needs_no_quotes(word) ? word : in_quotes(word);
+    text += shell_quote(word);
   }
   return text;
 }

@@ -104,7 +104,7 @@ class LogSink : public spdlog::sinks::base_sink<spdlog::details::null_mutex> {
  protected:
   void sink_it_(const spdlog::details::log_msg& line) override {
     say_what_was_lost();
-    if (!print(line, printable(std::string(line.payload.data(), line.payload.size())))) {
+    if (!print(line, for_terminal({line.payload.data(), line.payload.size()}))) {
       ++not_written_;
     }
   }
@@ -183,7 +183,8 @@ void say_what_was_left_out() {
 void say_at_the_end(std::string_view text) {
   LogOutlet outlet(STDERR_FILENO);
   outlet.end_by(std::chrono::steady_clock::now() + kLastWords);
-  outlet.write(fmt::format("{}poold: {}\n", is_journal(STDERR_FILENO) ? "<3>" : "", text));
+  outlet.write(fmt::format("{}poold: {}\n", is_journal(STDERR_FILENO) ? "<3>" : "",
+                           lines_for_terminal(text)));
 }
 
 }  // namespace portpool

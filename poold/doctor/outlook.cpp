@@ -113,7 +113,10 @@ bool is_shimmed(const std::vector<Share>& shares, const Ownership& owners) {
 std::string lane_fix(const Facts& facts, const Lane& lane, const Outlook& outlook,
                      const std::vector<Share>& shares) {
   const std::string destination = to_text(lane.destination);
-  const std::string who = shares.empty() || shares[0].pid == 0 ? "the program" : shares[0].process;
+  // Not by its name, which is another user's to choose.
+  const std::string who = shares.empty() || shares[0].pid == 0
+                              ? "the program"
+                              : fmt::format("the program of pid {}", shares[0].pid);
   switch (main_cause(lane).what) {
     case Cause::time_wait:
       return time_wait_fix(facts, lane);

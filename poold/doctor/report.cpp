@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cstdlib>
 
+#include "base/json_text.h"
 #include "base/text.h"
 
 namespace portpool::doctor {
@@ -30,23 +31,14 @@ Mark mark_of(Status status) {
   return {"[ ?? ]", "\033[36m"};
 }
 
-// Names come from other users' processes; bytes that a terminal acts on are not for showing.
-std::string without_controls(std::string text) {
-  for (char& c : text) {
-    const auto byte = static_cast<unsigned char>(c);
-    if (byte < 0x20 || byte == 0x7F) c = '?';
-  }
-  return text;
-}
-
 std::string block(const Check& check, bool colour) {
   constexpr const char* kReset = "\033[0m";
   const Mark mark = mark_of(check.status);
   std::string text = fmt::format("{}{}{} {}: {}\n", colour ? mark.colour : "", mark.text,
-                                 colour ? kReset : "", check.name, without_controls(check.summary));
-  if (!check.fix.empty()) text += fmt::format("       do: {}\n", without_controls(check.fix));
+                                 colour ? kReset : "", check.name, for_terminal(check.summary));
+  if (!check.fix.empty()) text += fmt::format("       do: {}\n", for_terminal(check.fix));
   if (check.status == Status::ok && !check.name.starts_with("destination")) return text;
-  for (const std::string& line : check.lines) text += "       " + without_controls(line) + "\n";
+  for (const std::string& line : check.lines) text += "       " + for_terminal(line) + "\n";
   return text;
 }
 
@@ -85,8 +77,7 @@ std::string checks_as_json(const std::vector<Check>& checks, bool compact) {
                     {"fix", check.fix}});
   }
   const Json root = {{"schema", 1}, {"status", name_of(overall(checks))}, {"checks", list}};
-  // Names of processes need not be UTF-8.
-  return root.dump(compact ? -1 : 2, ' ', false, Json::error_handler_t::replace) + "\n";
+  return json_text(root, compact ? -1 : 2) + "\n";
 }
 
 bool stdout_wants_colour() {

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "base/text.h"
 #include "doctor/checks.h"
 
 namespace portpool::doctor {
@@ -41,11 +42,15 @@ Finding judge(const Facts& facts, const BusyProcess& process) {
         fmt::format("{} is under libportpool.so, but no poold listens on {}: it is on the kernel's "
                     "path",
                     who, socket),
-        fmt::format("poold serve --socket {}", socket)};
+        preload.socket.empty()
+            ? "poold serve --socket " + shell_quote(facts.daemon_socket)
+            : fmt::format("start a poold at the PORTPOOL_SOCKET of pid {}, or start that program "
+                          "again without PORTPOOL_SOCKET",
+                          process.pid)};
   }
   if (preload.replaced) {
     return {Status::warn, who + " runs a libportpool.so that has been replaced since it started",
-            "restart " + process.name};
+            fmt::format("restart pid {}", process.pid)};
   }
   return {};
 }

@@ -1,6 +1,7 @@
 // The settings that recipes against TIME_WAIT tell people to change, and what they do here.
 #include <fmt/format.h>
 
+#include "base/text.h"
 #include "doctor/checks.h"
 
 namespace portpool::doctor {
@@ -69,7 +70,7 @@ Check check_time_wait_recycling(const Facts& facts) {
     if (first.empty()) first = setting.file;
   }
   const std::string remove =
-      first.empty() ? "" : fmt::format("sed -i '/tcp_tw_recycle/d' {}", first);
+      first.empty() ? "" : fmt::format("sed -i '/tcp_tw_recycle/d' {}", shell_quote(first));
   if (value.value_or(0) != 0) {
     check.status = Status::fail;
     check.summary = "tcp_tw_recycle=1: drops connections of clients that share an address (NAT)";

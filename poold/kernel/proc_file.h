@@ -1,7 +1,8 @@
-// Files under /proc that must be read to their end, however long, and what they are made of.
+// Files under /proc, whose length is not known before, and what they are made of.
 #pragma once
 
 #include <charconv>
+#include <functional>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -10,9 +11,18 @@
 
 namespace portpool::kernel {
 
+// All that execve(2) lets a program be given; what it makes of it later may be longer
+// (fs/exec.c, bprm_stack_limits()).
+inline constexpr std::size_t kMaxEnvironment = std::size_t{6} << 20;
+
 // nullopt with errno set: it cannot be opened or read. `limit`: where to stop, in bytes.
 std::optional<std::string> read_proc_file(const std::string& path,
                                           std::size_t limit = std::size_t{64} << 20);
+
+// For /proc/PID/maps, which its owner can make hundreds of megabytes long: `visit` gets one line
+// after the other, without its end, until it returns false. Takes 32 KiB of memory; a line that is
+// longer comes in parts. False with errno set: it cannot be opened or read.
+bool visit_lines(const std::string& path, const std::function<bool(std::string_view line)>& visit);
 
 // The number that `text` is from end to end.
 template <class Number>

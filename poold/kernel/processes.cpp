@@ -117,16 +117,16 @@ std::optional<std::uint64_t> open_files_limit(pid_t pid) {
 }
 
 std::optional<PreloadState> preload_state(pid_t pid, const std::string& library) {
-  const auto maps = read_proc_file(file_of(pid, "maps"));
-  const auto environment = read_proc_file(file_of(pid, "environ"));
-  if (!maps || !environment || maps->empty()) return std::nullopt;
   PreloadState state;
-  const std::size_t at = maps->find("/" + library);
-  state.loaded = at != std::string::npos;
-  if (state.loaded) {
-    const std::string line = maps->substr(at, maps->find('\n', at) - at);
-    state.replaced = line.ends_with(" (deleted)");
-  }
+  bool any = false;
+  const bool readable = visit_lines(file_of(pid, "maps"), [&](std::string_view line) {
+    any = true;
+    state.loaded = line.find("/" + library) != std::string_view::npos;
+    state.replaced = state.loaded && line.ends_with(" (deleted)");
+    return !state.loaded;
+  });
+  const auto environment = read_proc_file(file_of(pid, "environ"), kMaxEnvironment);
+  if (!readable || !any || !environment) return std::nullopt;
   const std::string preloaded = variable_in(*environment, "LD_PRELOAD").value_or("");
   state.requested = preloaded.find(library) != std::string::npos;
   state.socket = variable_in(*environment, "PORTPOOL_SOCKET").value_or("");

@@ -54,9 +54,14 @@ std::string latency_as_hgrm(const LatencySum& latency) {
     if (latency.buckets[i] == 0) continue;
     seen += latency.buckets[i];
     const double reached = 100 * static_cast<double>(seen) / total;
-    for (; reached >= level; level = next_level(level)) {
+    // Counters that overflowed, or that a client wrote, may reach 100 % with a count still missing:
+    // the levels end where a double cannot come nearer to 100.
+    while (reached >= level) {
       text += line(latency, level, seen);
       if (seen == latency.count) break;
+      const double next = next_level(level);
+      if (!(next > level && next < 100)) break;
+      level = next;
     }
     if (seen == latency.count) {
       text += fmt::format("{:12.3f} {:2.12f} {:10}\n", quantile_us(latency, 1), 1.0, latency.count);

@@ -3,15 +3,11 @@
 #include <algorithm>
 #include <cstring>
 
-#include "base/clock.h"
 #include "base/text.h"
-
 #include "portpool/lane.h"
 
 namespace portpool {
 namespace {
-
-std::uint64_t elapsed(std::uint64_t then, std::uint64_t now) { return now > then ? now - then : 0; }
 
 // Clients can write anything into the segment.
 template <std::size_t N>
@@ -143,10 +139,7 @@ Report read_report(const SegmentView& view) {
   report.version = text_of(header.daemon_version);
   report.layout = std::to_string(header.layout_major) + "." + std::to_string(header.layout_minor);
   report.generation = header.generation;
-  report.heartbeat_age_ms =
-      elapsed(header.heartbeat_ns.load(std::memory_order_relaxed), clock_ns(CLOCK_MONOTONIC)) /
-      1'000'000;
-  report.uptime_s = elapsed(header.started_ns, clock_ns(CLOCK_BOOTTIME)) / 1'000'000'000;
+  report.set_times(daemon_times(header));
   report.stopped = header.stopped.load(std::memory_order_relaxed) != 0;
   report.control = Control::unpack(header.control.load(std::memory_order_relaxed));
   const auto range = PortRange::unpack(header.port_range.load(std::memory_order_relaxed));
@@ -158,6 +151,13 @@ Report read_report(const SegmentView& view) {
   report.reconcile_cpu_ns = header.reconcile_cpu_ns.load(std::memory_order_relaxed);
   read_shards(view, report);
   read_lanes(view, report);
+  return report;
+}
+
+Report read_watched_report(const SegmentView& view) {
+  const DaemonTimes times = watched_daemon_times(view.header());
+  Report report = read_report(view);
+  report.set_times(times);
   return report;
 }
 

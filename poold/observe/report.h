@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "lanes/lane_update.h"
+#include "observe/daemon_times.h"
 #include "portpool/results.h"
 #include "portpool/segment.h"
 
@@ -68,7 +69,10 @@ struct Report {
   std::uint32_t lane_places = 0;   // so many lanes the table has room for
 
   bool table_full() const { return lanes.size() >= lane_places; }
-  // By the clock of this process's time namespace.
+  void set_times(const DaemonTimes& times) {
+    heartbeat_age_ms = times.heartbeat_age_ms;
+    uptime_s = times.uptime_s;
+  }
   bool alive() const { return !stopped && heartbeat_age_ms <= kHeartbeatStaleMs; }
   std::uint64_t counter(Counter which) const { return counters[static_cast<std::size_t>(which)]; }
   // Connects that ended on this path with this result.
@@ -84,7 +88,10 @@ struct Report {
   Report since(const Report& earlier) const;
 };
 
+// At once; where the daemon's clocks cannot be compared with ours, its times make no sense.
 Report read_report(const SegmentView& view);
+// Whether it lives is certain, by watched_daemon_times(): may take kHeartbeatStaleMs.
+Report read_watched_report(const SegmentView& view);
 
 const char* name_of(Mode mode);
 const char* name_of(Route route);

@@ -2,6 +2,7 @@
 
 #include "base/address_text.h"
 #include "base/clock.h"
+#include "base/json_text.h"
 #include "observe/quantile.h"
 #include "observe/report.h"
 
@@ -98,7 +99,7 @@ std::string report_as_json(const Report& report) {
       {"reconcile",
        {{"passes", report.reconcile_passes},
         {"cpu_ms", static_cast<double>(report.reconcile_cpu_ns) / 1e6}}}};
-  return root.dump(2);
+  return json_text(root);
 }
 
 }  // namespace portpool

@@ -2,6 +2,7 @@
 
 #include "base/address_text.h"
 #include "base/clock.h"
+#include "base/text.h"
 #include "observe/quantile.h"
 #include "observe/report.h"
 
@@ -62,10 +63,11 @@ std::string lane_rows(const Report& report) {
   constexpr std::size_t kShown = 20;
   for (std::size_t i = 0; i < report.lanes.size() && i < kShown; ++i) {
     const LaneReport& lane = report.lanes[i];
-    text += fmt::format(
-        "  {:<12}{:<18}{:<24}{:>9}{:>9}{:>9}{:>9}{:>9}\n", lane.pool, to_text(lane.key.source),
-        to_text(Endpoint{lane.key.destination, lane.key.destination_port}), lane.counts.capacity,
-        lane.counts.in_use, lane.counts.quarantined, lane.counts.blocked, lane.counts.free);
+    text += fmt::format("  {:<12}{:<18}{:<24}{:>9}{:>9}{:>9}{:>9}{:>9}\n", for_terminal(lane.pool),
+                        to_text(lane.key.source),
+                        to_text(Endpoint{lane.key.destination, lane.key.destination_port}),
+                        lane.counts.capacity, lane.counts.in_use, lane.counts.quarantined,
+                        lane.counts.blocked, lane.counts.free);
   }
   if (report.lanes.size() > kShown) {
     text += fmt::format("  ... and {} more (--json shows all)\n", report.lanes.size() - kShown);
@@ -85,8 +87,8 @@ std::string health(const Report& report) {
 }  // namespace
 
 std::string report_as_text(const Report& report) {
-  return fmt::format("poold {} (pid {}, layout {}), up {} s: {}\n", report.version, report.pid,
-                     report.layout, report.uptime_s, health(report)) +
+  return fmt::format("poold {} (pid {}, layout {}), up {} s: {}\n", for_terminal(report.version),
+                     report.pid, report.layout, report.uptime_s, health(report)) +
          fmt::format("mode {}, strategy {}, ports {}-{}, {} attached\n\n",
                      name_of(report.control.mode), name_of(report.control.strategy),
                      report.port_low, report.port_high, report.clients) +

@@ -9,6 +9,7 @@
 
 #include "base/address_text.h"
 #include "base/clock.h"
+#include "base/json_text.h"
 #include "base/text.h"
 #include "observe/report.h"
 
@@ -112,7 +113,7 @@ std::string trace_json(const TraceRecord& record) {
   line["result"] = result_of(record);
   const std::string why = why_of(record);
   line["why"] = why.empty() ? nlohmann::ordered_json(nullptr) : nlohmann::ordered_json(why);
-  return line.dump() + "\n";
+  return json_text(line, -1) + "\n";
 }
 
 }  // namespace portpool

@@ -18,7 +18,8 @@ Monitor::Monitor(std::string socket_path)
       reader_(std::make_unique<SegmentReader>(socket_path_)),
       heartbeat_(
           reader_->view().header(),
-          Clock::now() - std::chrono::milliseconds(read_report(reader_->view()).heartbeat_age_ms)),
+          Clock::now() - std::chrono::milliseconds(
+                             watched_daemon_times(reader_->view().header()).heartbeat_age_ms)),
       looked_at_(Clock::now()) {}
 
 void Monitor::judge_life(Clock::time_point now) {
@@ -50,6 +51,9 @@ void Monitor::sample() {
   judge_life(now);
   if (!snapshot_.alive) look_for_successor(now);
   snapshot_.now = read_report(reader_->view());
+  const std::chrono::duration<double> silence(snapshot_.silent_s);
+  snapshot_.now.set_times(daemon_times(
+      reader_->view().header(), std::chrono::duration_cast<std::chrono::nanoseconds>(silence)));
   Report lean = snapshot_.now;
   lean.lanes.clear();
   if (readings_.empty()) {

@@ -1,6 +1,9 @@
 // Processes: their descriptors, whether the library is in them, and what may not be seen.
+#include <sys/prctl.h>
+
 #include <filesystem>
 
+#include "base/text.h"
 #include "support/temp_dir.h"
 #include "system/doctor/common.h"
 
@@ -98,20 +101,65 @@ TEST_F(ServedNet, ProcessesThatVanish) {
   for (int i = 0; i < 20; ++i) EXPECT_NE(diagnose().status, 2);
 }
 
+// What is printed does nothing to a terminal, is valid JSON, and no fix holds `words`.
+void expect_harmless(const std::string& words) {
+  const std::string text = diagnose_as_text().out;
+  EXPECT_EQ(text.find('\033'), std::string::npos) << text;
+  EXPECT_TRUE(is_utf8(text)) << text;
+  for (const nlohmann::json& check : diagnose().report.at("checks")) {
+    EXPECT_EQ(check.at("fix").get<std::string>().find(words), std::string::npos) << check;
+  }
+}
+
 // A name is what a process likes it to be.
 GUEST(hold_with_a_wild_name) {
-  const char name[] = "\033[31m\xff\n\"x";
-  CHECK_THAT(pthread_setname_np(pthread_self(), name) == 0);
-  for (int i = 0; i < 150; ++i) CHECK_THAT(connected_socket(SocketAddress(arguments.at(0))) >= 0);
+  const char name[] = "\033[31m\xff\n\";reboot";
+  CHECK_THAT(prctl(PR_SET_NAME, name) == 0);
+  for (int i = 0; i < std::stoi(arguments.at(1)); ++i) {
+    CHECK_THAT(connected_socket(SocketAddress(arguments.at(0))) >= 0);
+  }
   say("held");
   for (;;) await_line();
 }
 
 TEST_F(ServedNet, NamesOfProcessesAreNotTrusted) {
-  Process guest = start_guest("hold_with_a_wild_name", native(), {kServer});
+  // So many that a fix is due.
+  Process guest = start_guest("hold_with_a_wild_name", native(), {kServer, "1050"});
   guest.wait_for_output("held");
-  EXPECT_EQ(diagnose_as_text().out.find('\033'), std::string::npos);
-  diagnose();  // valid JSON
+  expect_harmless("reboot");
+  EXPECT_NE(diagnose()
+                .check("destinations")
+                .at("fix")
+                .get<std::string>()
+                .find("pid " + std::to_string(guest.pid())),
+            std::string::npos);
+}
+
+// Nor is what a process was started with.
+TEST_F(ServedNet, EnvironmentsOfProcessesAreNotTrusted) {
+  const std::string wild = "/tmp/\033[2J\xff$(reboot)/libportpool.so";
+  Under asks;
+  asks.environment = {"LD_PRELOAD=" + wild};
+  Process not_loaded = start_guest("hold_connections", asks, {kServer, "150"});
+  not_loaded.wait_for_output("held");
+  expect_harmless("reboot");
+  Process checked({poold_path(), "check", std::to_string(not_loaded.pid())});
+  checked.wait();
+  EXPECT_EQ(checked.out().find('\033'), std::string::npos);
+  EXPECT_NE(checked.out().find("LD_PRELOAD names /tmp/?[2J?$(reboot)/libportpool.so"),
+            std::string::npos)
+      << checked.out();
+}
+
+TEST_F(ServedNet, SocketsOfProcessesAreNotTrusted) {
+  Process guest =
+      start_guest("hold_connections", shim_at("/tmp/\033[2J\xff;reboot"), {kServer, "150"});
+  guest.wait_for_output("held");
+  expect_harmless("reboot");
+  const nlohmann::json check = diagnose().check("shim");
+  EXPECT_NE(check.at("fix").get<std::string>().find("pid " + std::to_string(guest.pid())),
+            std::string::npos)
+      << check;
 }
 
 }  // namespace

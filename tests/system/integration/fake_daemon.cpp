@@ -236,6 +236,35 @@ TEST_F(FakeDaemonTest, SegmentOfAnotherNamespace) {
                           structure_file([](StructureHeader& h) { h.netns_cookie += 1; }));
 }
 
+// What it says of itself is shown to whoever asks, root perhaps.
+TEST_F(FakeDaemonTest, NamesItselfWildly) {
+  const std::vector<std::pair<std::string, std::string>> versions{
+      {"1\033[2J\xC2\x9B\"\\\n$(x)", "1?[2J?\"\\?$(x)"}, {"1\xFF", "(damaged)"}};
+  for (const auto& [version, shown] : versions) {
+    const Descriptor structure(structure_file([&](StructureHeader& header) {
+      version.copy(header.daemon_version, sizeof header.daemon_version - 1);
+      header.stopped.store(1);
+    }));
+    const Descriptor hints(seal(memory_file(kSegmentSize)));
+    const TempDir directory;
+    const std::string path = directory.file("socket");
+    const FakeDaemon fake(path, [&](int client) {
+      hand_over(client, granted(), {structure.get(), hints.get()});
+    });
+    for (const char* command : {"status", "top"}) {
+      Process process({poold_path(), command, "--socket", path});
+      EXPECT_EQ(process.wait(), 1) << process.err();
+      EXPECT_TRUE(process.out().starts_with("poold " + shown + " (pid")) << process.out();
+      EXPECT_EQ(process.out().find('\033'), std::string::npos);
+    }
+    Process process({poold_path(), "status", "--json", "--socket", path});
+    EXPECT_EQ(process.wait(), 1) << process.err();
+    EXPECT_EQ(process.out().find('\033'), std::string::npos);
+    EXPECT_EQ(nlohmann::json::parse(process.out()).at("daemon").at("version"),
+              shown == "(damaged)" ? shown : version);
+  }
+}
+
 // Accepted, and then full of nonsense: every word of both files is random.
 TEST_F(FakeDaemonTest, ScribbledSegment) {
   for (unsigned seed = 1; seed <= 10; ++seed) {

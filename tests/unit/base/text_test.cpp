@@ -72,5 +72,28 @@ TEST(Colours, AreRefusedByAWordInTheEnvironment) {
   EXPECT_TRUE(colours_are_refused());
 }
 
+TEST(ForTerminal, PrintableUtf8StaysAndTheRestDoesNot) {
+  EXPECT_EQ(for_terminal("gr\xC3\xBCn \xE2\x82\xAC"), "gr\xC3\xBCn \xE2\x82\xAC");
+  EXPECT_EQ(for_terminal("\x1B[2J\a\n\x7F"), "?[2J???");
+  EXPECT_EQ(for_terminal("\xC2\x9B"
+                         "31m"),
+            "?31m");  // C1: CSI
+  EXPECT_EQ(for_terminal("a\xE2\x80\xAE"
+                         "b"),
+            "a?b");  // right-to-left override
+  EXPECT_EQ(for_terminal("a\xE2\x81\xA6"
+                         "b"),
+            "a?b");  // isolate
+  EXPECT_EQ(lines_for_terminal("a\nb\x1B"), "a\nb?");
+  for (const char* text : kBad) EXPECT_TRUE(is_utf8(for_terminal(text)));
+}
+
+TEST(ShellQuote, OneWord) {
+  EXPECT_EQ(shell_quote("/run/portpool.sock"), "/run/portpool.sock");
+  EXPECT_EQ(shell_quote(""), "''");
+  EXPECT_EQ(shell_quote("a; rm b"), "'a; rm b'");
+  EXPECT_EQ(shell_quote("it's"), "'it'\\''s'");
+}
+
 }  // namespace
 }  // namespace portpool::test

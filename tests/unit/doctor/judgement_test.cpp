@@ -148,6 +148,25 @@ TEST(Judgement, OldKernelThatRecycles) {
   EXPECT_EQ(check.fix, "sysctl -w net.ipv4.tcp_tw_recycle=0");
 }
 
+TEST(Judgement, NamesInACommandAreQuoted) {
+  Facts facts = healthy();
+  facts.configured = {{"/etc/sysctl.d/a b;reboot.conf", 1, "net.ipv4.tcp_tw_recycle", "1"}};
+  EXPECT_TRUE(mentions(check_time_wait_recycling(facts).fix,
+                       "sed -i '/tcp_tw_recycle/d' '/etc/sysctl.d/a b;reboot.conf'"));
+  BusyProcess busy{};
+  busy.pid = 17;
+  busy.name = "x;reboot";
+  busy.preload =
+      kernel::PreloadState{.loaded = true, .replaced = false, .requested = true, .socket = ""};
+  facts.owners.busy = {busy};
+  facts.daemon_socket = "/run/my pool/poold.sock";
+  EXPECT_EQ(check_shim(facts).fix, "poold serve --socket '/run/my pool/poold.sock'");
+  // Another user's words are shown as what was found, and in no command.
+  facts.owners.busy[0].preload->socket = "/tmp/;reboot";
+  EXPECT_TRUE(mentions(check_shim(facts).summary, "/tmp/;reboot"));
+  EXPECT_FALSE(mentions(check_shim(facts).fix, "reboot")) << check_shim(facts).fix;
+}
+
 TEST(Judgement, FeaturesThatAreMissing) {
   Facts facts = healthy();
   facts.features.local_port_range = false;

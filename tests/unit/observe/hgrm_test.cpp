@@ -70,5 +70,19 @@ TEST(Hgrm, WhatIsLongerThanTheLastBucketIsShownByTheMaximum) {
   EXPECT_NE(text.find("1099511627.776 1.000000000000          2\n"), std::string::npos) << text;
 }
 
+// Anyone with the segment can write its counters, and they wrap.
+TEST(Hgrm, DamagedCountersEnd) {
+  LatencySum wrapped;  // more is seen than the sum says
+  wrapped.buckets[3] = 1000;
+  wrapped.buckets[4] = ~std::uint64_t{0} - 10;
+  wrapped.count = 989;
+  EXPECT_LT(latency_as_hgrm(wrapped).size(), 200'000U);
+  LatencySum huge;  // 100 % is reached in a double before all is seen
+  huge.buckets[3] = std::uint64_t{1} << 62;
+  huge.buckets[4] = 1;
+  huge.count = (std::uint64_t{1} << 62) + 1;
+  EXPECT_LT(latency_as_hgrm(huge).size(), 200'000U);
+}
+
 }  // namespace
 }  // namespace portpool::test
