@@ -101,7 +101,7 @@ Daemon::Daemon(EventLoop& loop, const Config& config, Inheritance inheritance)
   if (adopted_) reconciler_.adopt();
   const int progress = loop_.add_timer([this] { pulse_.progress(); });
   loop_.repeat_timer(progress, std::chrono::milliseconds(kHeartbeatMs));
-  const int left_out = loop_.add_timer([this] { say_what_was_left_out(); });
+  const int left_out = loop_.add_timer([] { say_what_was_left_out(); });
   loop_.repeat_timer(left_out, std::chrono::milliseconds(250));
   loop_.watch(doorbell_.fd(), [this] {
     doorbell_.acknowledge();

@@ -9,9 +9,11 @@
 #include <sys/un.h>
 
 #include <cerrno>
+#include <chrono>
 #include <cstddef>
 #include <filesystem>
 #include <system_error>
+#include <thread>
 #include <utility>
 
 #include "base/error.h"
@@ -22,6 +24,8 @@ namespace {
 // Visitors who wait to be accepted; more of them wait for a place here (unix(7)). Few enough for
 // the last one to be served in some milliseconds.
 constexpr int kQueue = 512;
+
+constexpr std::chrono::seconds kPatience{1};
 
 sockaddr_un socket_address(const std::string& path) {
   sockaddr_un address{};
@@ -87,6 +91,17 @@ LockFile take_lock(const std::string& path) {
         "another poold is running on {}; stop it, or choose another path with --socket", path));
   }
   return *std::move(lock);
+}
+
+// Whoever has the lock and does not listen is about to begin or to end, and may be gone in a
+// moment: the descriptors of a process that was killed are closed one by one.
+LockFile await_lock(const std::string& path, const sockaddr_un& address) {
+  const auto deadline = std::chrono::steady_clock::now() + kPatience;
+  while (!listener_at(address) && std::chrono::steady_clock::now() < deadline) {
+    if (auto lock = LockFile::try_lock(path + ".lock")) return *std::move(lock);
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  }
+  return take_lock(path);
 }
 
 void clear_stale_socket(const std::string& path, const sockaddr_un& address) {
@@ -168,9 +183,9 @@ SocketFile::SocketFile(std::string path, gid_t group, Descriptor listener,
 }
 
 SocketFile SocketFile::make(std::string path, gid_t group) {
-  socket_address(path);  // its length, before anything is made
+  const sockaddr_un address = socket_address(path);  // its length, before anything is made
   make_folder(path);
-  LockFile lock = take_lock(path);
+  LockFile lock = await_lock(path, address);
   Descriptor listener = listen_on(path, group);
   return {std::move(path), group, std::move(listener), std::move(lock), true};
 }

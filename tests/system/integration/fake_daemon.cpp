@@ -240,9 +240,10 @@ TEST_F(FakeDaemonTest, SegmentOfAnotherNamespace) {
 TEST_F(FakeDaemonTest, NamesItselfWildly) {
   const std::vector<std::pair<std::string, std::string>> versions{
       {"1\033[2J\xC2\x9B\"\\\n$(x)", "1?[2J?\"\\?$(x)"}, {"1\xFF", "(damaged)"}};
-  for (const auto& [version, shown] : versions) {
-    const Descriptor structure(structure_file([&](StructureHeader& header) {
-      version.copy(header.daemon_version, sizeof header.daemon_version - 1);
+  for (const auto& entry : versions) {
+    const std::string& shown = entry.second;
+    const Descriptor structure(structure_file([&entry](StructureHeader& header) {
+      entry.first.copy(header.daemon_version, sizeof header.daemon_version - 1);
       header.stopped.store(1);
     }));
     const Descriptor hints(seal(memory_file(kSegmentSize)));
@@ -261,7 +262,7 @@ TEST_F(FakeDaemonTest, NamesItselfWildly) {
     EXPECT_EQ(process.wait(), 1) << process.err();
     EXPECT_EQ(process.out().find('\033'), std::string::npos);
     EXPECT_EQ(nlohmann::json::parse(process.out()).at("daemon").at("version"),
-              shown == "(damaged)" ? shown : version);
+              shown == "(damaged)" ? shown : entry.first);
   }
 }
 

@@ -288,7 +288,7 @@ TEST_F(Reconciling, AFullTableOfUsedLanesIsSaidOnceAMinute) {
   EXPECT_FALSE(is_answered(19001));
 }
 
-#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+#ifndef PORTPOOL_SANITIZED
 std::size_t own_memory_kb() {
   std::ifstream status("/proc/self/status");
   for (std::string line; std::getline(status, line);) {
