@@ -57,7 +57,12 @@ bool comes_from_terminal(int number) {
 
 }  // namespace
 
-Child::Child() { pthread_sigmask(SIG_SETMASK, nullptr, &mask_); }
+Child::Child() {
+  pthread_sigmask(SIG_SETMASK, nullptr, &mask_);
+  struct sigaction usual {};
+  usual.sa_handler = SIG_DFL;
+  sigaction(SIGCHLD, &usual, &child_ended_);
+}
 
 void Child::start(const std::vector<std::string>& command,
                   const std::vector<std::string>& environment) {
@@ -75,6 +80,7 @@ void Child::start(const std::vector<std::string>& command,
   if (pid_ == 0) {
     // Only async-signal-safe calls: other threads were not copied.
     pthread_sigmask(SIG_SETMASK, &mask_, nullptr);
+    sigaction(SIGCHLD, &child_ended_, nullptr);
     restore_for_command();
     execvpe(arguments[0], arguments.data(), settings.data());
     const int reason = errno;
@@ -125,15 +131,20 @@ void Child::signal(int number) const {
 }
 
 void Child::reap() {
+  command_suspended_ = false;
   for (;;) {
     int status = 0;
-    const pid_t pid = waitpid(-1, &status, WNOHANG);
+    const pid_t pid = waitpid(-1, &status, WNOHANG | WUNTRACED);
     if (pid == 0) return;
     if (pid < 0) break;
-    if (pid == pid_) {
-      wait_status_ = status;
-      command_ended_ = true;
+    if (pid != pid_) continue;
+    if (WIFSTOPPED(status)) {
+      const int by = WSTOPSIG(status);
+      command_suspended_ = by == SIGTSTP || by == SIGTTIN || by == SIGTTOU;
+      continue;
     }
+    wait_status_ = status;
+    command_ended_ = true;
   }
   running_ = false;
 }

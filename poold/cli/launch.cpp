@@ -4,6 +4,7 @@
 
 #include <csignal>
 #include <cstdlib>
+#include <exception>
 
 #include "base/error.h"
 #include "cli/tell.h"
@@ -64,29 +65,40 @@ Config private_config(const std::string& socket, const std::vector<std::string>&
   return config;
 }
 
-void run_to_end(EventLoop& loop, Child& child, const std::vector<std::string>& command,
-                const std::vector<std::string>& environment) {
+namespace {
+
+void follow(EventLoop& loop, Child& child, const std::string& name) {
   std::vector<int> signals = Child::signals_to_forward();
   signals.push_back(SIGCHLD);
-  loop.handle_signals(signals, [&](const signalfd_siginfo& signal) {
-    if (signal.ssi_signo != SIGCHLD) {
-      child.forward(signal);
-      if (signal.ssi_signo == SIGTSTP || signal.ssi_signo == SIGTTIN ||
-          signal.ssi_signo == SIGTTOU) {
-        // With the command, or the shell would wait for a job that has stopped.
-        raise(SIGSTOP);
-      }
-      return;
-    }
+  loop.handle_signals(signals, [&loop, &child, name](const signalfd_siginfo& signal) {
+    if (signal.ssi_signo != SIGCHLD) return child.forward(signal);
     const bool ended_before = child.command_ended();
     child.reap();
     if (!child.running()) return loop.stop();
+    // With the command, as the shell expects of its job. The SIGCONT that ends it is passed on.
+    if (child.command_suspended()) raise(SIGSTOP);
     if (child.command_ended() && !ended_before) {
-      tell("portpool: {} went into the background; serving it until it ends\n", command.front());
+      tell("portpool: {} went into the background; serving it until it ends\n", name);
     }
   });
+}
+
+}  // namespace
+
+void run_to_end(EventLoop& loop, Child& child, const std::vector<std::string>& command,
+                const std::vector<std::string>& environment) {
+  follow(loop, child, command.front());
   child.start(command, environment);
-  loop.run();
+  try {
+    loop.run();
+  } catch (const std::exception& error) {
+    tell("portpool: {}; {} goes on without the pool\n", error.what(), command.front());
+    child.reap();
+    if (!child.running()) return;
+    EventLoop rest;
+    follow(rest, child, command.front());
+    rest.run();
+  }
 }
 
 }  // namespace portpool

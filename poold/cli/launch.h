@@ -38,7 +38,10 @@ std::vector<std::string> shim_environment(const std::filesystem::path& library,
 // file has them. Throws UserError.
 Config private_config(const std::string& socket, const std::vector<std::string>& sources);
 
-// Runs the loop until the command and everything it left behind have ended.
+// Runs the loop until the command and everything it left behind have ended. When something in the
+// loop throws, the loop is given up, and with it the daemon: the programs take the kernel's path,
+// as soon as the heartbeat is old, and what they end with is waited for all the same. Throws
+// CannotStart.
 void run_to_end(EventLoop& loop, Child& child, const std::vector<std::string>& command,
                 const std::vector<std::string>& environment);
 

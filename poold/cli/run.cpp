@@ -110,12 +110,12 @@ void say_if_not_covered(const std::string& command) {
 }
 
 int run(const RunOptions& options) {
+  prepare_to_serve();
   say_if_not_covered(options.command.front());
   const fs::path library = find_library();
   OutputFile json(options.json);
   Child child;
   EventLoop loop;
-  prepare_to_serve();
   const DaemonLog log(LogLevel::warn);
   // Sources and mode ab are the daemon's business: those of a running one stay as they are.
   const bool own_daemon = two_arms(options) || !options.sources.empty();

@@ -3,21 +3,20 @@
 
 #include <fmt/format.h>
 
-#include <cstdio>
 #include <string>
 #include <utility>
-
-#include "base/text.h"
 
 namespace portpool {
 
 // Says it where that is possible. A standard error that is closed, full or without a reader is no
 // reason to give up what is under way: `poold run` owes its caller the command's own exit status.
-// The arguments may come from outside: what a terminal would act on is made harmless.
+// A pipe that is full gets two seconds, in all; a terminal all the time it takes. The text may come
+// from outside: what a terminal would act on is made harmless.
+void tell_text(const std::string& text);
+
 template <class... Args>
 void tell(fmt::format_string<Args...> format, Args&&... args) {
-  const std::string text = fmt::format(format, std::forward<Args>(args)...);
-  std::fputs(lines_for_terminal(text).c_str(), stderr);
+  tell_text(fmt::format(format, std::forward<Args>(args)...));
 }
 
 }  // namespace portpool

@@ -140,6 +140,22 @@ TEST_F(RunCommand, ExitStatusIsTheProgramsOwnWhateverBecomesOfStderr) {
   EXPECT_EQ(process.out(), "7\n");
 }
 
+// Neither does a pipe that is full and that nobody reads keep the status from its caller.
+TEST_F(RunCommand, ExitStatusComesThoughNobodyReadsStderr) {
+  const std::string script =
+      "import os, subprocess, sys\n"
+      "reader, writer = os.pipe()\n"
+      "os.set_blocking(writer, False)\n"
+      "try:\n"
+      "  while True: os.write(writer, b'x')\n"
+      "except BlockingIOError: os.set_blocking(writer, True)\n"
+      "sys.exit(subprocess.call(sys.argv[1:], stderr=writer))\n";
+  Process process(
+      {"python3", "-c", script, poold_path(), "run", "--mode", "ab", "--", "sh", "-c", "exit 7"},
+      environment());
+  EXPECT_EQ(process.wait(), 7);
+}
+
 GUEST(says_signals) {
   sigset_t waited;
   sigfillset(&waited);
@@ -167,15 +183,70 @@ TEST_F(RunCommand, SignalsAreForwarded) {
         SIGXCPU, SIGVTALRM, SIGPROF, SIGIO, SIGPWR, SIGWINCH, SIGCONT, SIGRTMIN}) {
     expect_forwarded(number);
   }
-  // It stops with the command, as a shell's job has to.
-  expect_forwarded(SIGTSTP);
-  const std::string stat = "/proc/" + std::to_string(process.pid()) + "/stat";
-  EXPECT_TRUE(eventually([&] { return read_whole_file(stat).find(") T ") != std::string::npos; }));
-  expect_forwarded(SIGCONT);
+  // Not for as long as the command does not stop.
+  for (const int number : {SIGTSTP, SIGTTIN, SIGTTOU, SIGUSR1}) expect_forwarded(number);
   process.signal(SIGRTMAX);
   EXPECT_EQ(process.wait(), 42) << process.err();
   EXPECT_EQ(process.out(), expected + "signal " + std::to_string(SIGRTMAX) + "\n");
   EXPECT_TRUE(fs::is_empty(directory.path()));
+}
+
+bool is_stopped(const std::string& pid) {
+  return read_whole_file("/proc/" + pid + "/stat").find(") T ") != std::string::npos;
+}
+
+// As a shell has to see it, by whatever the command was stopped.
+TEST_F(RunCommand, StopsAsAJobWithItsCommand) {
+  Process process(command({"sh", "-c", "echo $$; read x; exit 9"}), environment());
+  process.wait_for_output("\n");
+  const std::string inner = process.out().substr(0, process.out().find('\n'));
+  const std::string outer = std::to_string(process.pid());
+  for (const pid_t stopped : {process.pid(), static_cast<pid_t>(std::stoi(inner))}) {
+    ASSERT_EQ(kill(stopped, SIGTSTP), 0);
+    EXPECT_TRUE(eventually([&] { return is_stopped(outer) && is_stopped(inner); }));
+    process.signal(SIGCONT);
+    EXPECT_TRUE(eventually([&] { return !is_stopped(outer) && !is_stopped(inner); }));
+  }
+  process.send_line("");
+  EXPECT_EQ(process.wait(), 9) << process.err();
+}
+
+// Somebody looks into the command, and lets it go on later: by then it has to be served.
+TEST_F(RunCommand, GoesOnWhenTheCommandAloneIsHalted) {
+  Process process(command({"sh", "-c", "trap 'echo more' USR1; echo $$; while :; do read x; done"}),
+                  environment());
+  process.wait_for_output("\n");
+  const std::string inner = process.out().substr(0, process.out().find('\n'));
+  const pid_t pid = std::stoi(inner);
+  ASSERT_EQ(kill(pid, SIGSTOP), 0);
+  EXPECT_TRUE(eventually([&] { return is_stopped(inner); }));
+  process.signal(SIGUSR1);
+  ASSERT_EQ(kill(pid, SIGCONT), 0);
+  process.wait_for_output("more\n");
+  EXPECT_FALSE(is_stopped(std::to_string(process.pid())));
+  process.signal(SIGKILL);
+  kill(pid, SIGKILL);
+}
+
+// Nor does it matter what the caller does about its own children: the command finds it unchanged.
+TEST_F(RunCommand, CallerThatIgnoresTheEndOfChildren) {
+  const std::string script =
+      "import os, signal, sys; signal.signal(signal.SIGCHLD, signal.SIG_IGN); "
+      "os.execv(sys.argv[1], sys.argv[1:])";
+  const auto run = [&](const std::vector<std::string>& program) {
+    std::vector<std::string> words{"python3", "-c", script, poold_path(), "run", "--"};
+    words.insert(words.end(), program.begin(), program.end());
+    return words;
+  };
+  Process process(run({"sh", "-c", "exit 7"}), environment());
+  EXPECT_EQ(process.wait(), 7) << process.err();
+  Process looking(run({"grep", "SigIgn", "/proc/self/status"}), environment());
+  EXPECT_EQ(looking.wait(), 0) << looking.err();
+  const std::string shown = looking.out();
+  const std::size_t colon = shown.find(':');
+  ASSERT_NE(colon, std::string::npos) << shown;
+  const unsigned long long ignored = std::stoull(shown.substr(colon + 1), nullptr, 16);
+  EXPECT_EQ(ignored >> (SIGCHLD - 1) & 1, 1U) << shown;
 }
 
 // An alarm outlives exec: it was meant for the command.
