@@ -121,6 +121,21 @@ TEST_F(RunCommand, FilesAreTriedFirst) {
   }
 }
 
+// The report comes after what the command wrote, to a pipe as to a file.
+TEST_F(RunCommand, ReportOnStandardOutput) {
+  const TempDir reports;
+  const std::string file = reports.file("both");
+  for (const std::string& where : {"> " + file, "| cat > " + file}) {
+    Process process({"sh", "-c", "\"$@\" " + where, "sh", poold_path(), "run", "--json",
+                     "/dev/stdout", "--", "echo", "hello"},
+                    environment());
+    EXPECT_EQ(process.wait(), 0) << process.err();
+    const std::string text = read_whole_file(file);
+    ASSERT_TRUE(text.starts_with("hello\n{")) << text;
+    EXPECT_EQ(nlohmann::json::parse(text.substr(6)).at("schema"), 1);
+  }
+}
+
 TEST_F(RunCommand, ExitStatusIsTheProgramsOwnWhateverBecomesOfStderr) {
   for (const char* where : {"2>&-", "2>/dev/full", "2>&- >&- <&-"}) {
     for (const char* mode : {"pool", "ab"}) {
