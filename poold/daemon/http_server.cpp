@@ -17,6 +17,7 @@ namespace portpool {
 namespace {
 
 constexpr std::size_t kMaxVisitors = 64;
+// Of the request line and all headers.
 constexpr std::size_t kMaxRequest = 8192;
 // For the whole request, and then for each part of the answer to be taken.
 constexpr auto kPatience = std::chrono::seconds(5);
@@ -134,9 +135,16 @@ void HttpServer::accept_visitors() {
     Visitor visitor{std::move(socket), Clock::now() + kPatience, {}, {}, {}, 0, 0};
     // Most have asked by now, and are served however many others come.
     if (!serve(visitor)) continue;
-    if (visitors_.size() == kMaxVisitors) visitors_.erase(visitors_.begin());
+    if (visitors_.size() == kMaxVisitors) make_room();
     visitors_.push_back(std::move(visitor));
   }
+}
+
+void HttpServer::make_room() {
+  const auto idle = std::find_if(visitors_.begin(), visitors_.end(), [](const Visitor& visitor) {
+    return visitor.stage != Stage::answered;
+  });
+  visitors_.erase(idle != visitors_.end() ? idle : visitors_.begin());
 }
 
 bool HttpServer::serve(Visitor& visitor) const {
@@ -150,7 +158,9 @@ bool HttpServer::read_request(Visitor& visitor) const {
   const ssize_t got = ::recv(visitor.socket.get(), chunk.data(), chunk.size(), 0);
   if (got <= 0) return got < 0 && would_block();
   visitor.request.append(chunk.data(), static_cast<std::size_t>(got));
-  if (visitor.request.find("\r\n\r\n") != std::string::npos) {
+  constexpr std::string_view kEnd = "\r\n\r\n";
+  const std::size_t end = visitor.request.find(kEnd);
+  if (end != std::string::npos && end + kEnd.size() <= kMaxRequest) {
     visitor.answer = answer_to(visitor.request);
   } else if (visitor.request.size() > kMaxRequest) {
     visitor.answer = refusal("431 Request Header Fields Too Large");

@@ -1,7 +1,8 @@
 // A small HTTP server in a thread of its own, for pages that are asked for now and then. It answers
 // GET and HEAD, one request per connection, and never keeps its owner waiting: the destructor
 // returns as soon as the page being made, if any, is ready. Nobody who comes and says nothing keeps
-// others from their page: with all places taken, the oldest visitor gives way to the newest.
+// others from their page: with all places taken, the oldest that is not in the middle of its answer
+// gives way to the newest.
 #pragma once
 
 #include <chrono>
@@ -48,6 +49,7 @@ class HttpServer {
 
   void run();
   void accept_visitors();
+  void make_room();
   // Does what the visitor's stage allows without waiting. False: done with it.
   bool serve(Visitor& visitor) const;
   bool read_request(Visitor& visitor) const;

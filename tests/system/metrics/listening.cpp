@@ -151,6 +151,85 @@ TEST_F(EchoNet, AnswersThoseWhoSendMoreThanIsRead) {
   expect_status("GET /", 431);
 }
 
+// Whatever comes after the request is not a second one, and a body is nothing that is asked for.
+TEST_F(EchoNet, OneAnswerForEachConnectionHoweverItIsAsked) {
+  const std::string here = "127.0.0.1:9481";
+  const Poold poold(listen_on(here));
+  EXPECT_TRUE(metrics_answer_at(here));
+  const Descriptor slow(connected_socket(SocketAddress(here)));
+  for (const char c : std::string("HEAD /metrics HTTP/1.1\r\nHost: x\r\n\r\n")) {
+    ASSERT_EQ(send(slow.get(), &c, 1, MSG_NOSIGNAL), 1);
+    EXPECT_EQ(http_get(here, "/none").status, 404) << "while the other is not ready";
+  }
+  std::string head(64, '\0');
+  EXPECT_GT(recv(slow.get(), head.data(), head.size(), 0), 0);
+  EXPECT_TRUE(head.starts_with("HTTP/1.1 200 OK\r\n")) << head;
+  for (const char* request : {"GET /none HTTP/1.1\r\n\r\nGET /none HTTP/1.1\r\n\r\n\x16\x03\x01",
+                              "HEAD /none HTTP/1.1\r\nConnection: keep-alive\r\n\r\n",
+                              "GET /none HTTP/1.1\r\nContent-Length: 7\r\n\r\nGET / H",
+                              "PUT / HTTP/1.1\r\n\r\n", "\x16\x03\x01\r\n\r\n"}) {
+    const HttpAnswer answer = http_exchange(here, request);
+    EXPECT_NE(answer.status, 0) << request;
+    EXPECT_FALSE(answer.reset) << request;
+    EXPECT_NE(answer.head.find("Connection: close"), std::string::npos) << request;
+    EXPECT_EQ(answer.body.find("HTTP/"), std::string::npos) << request;
+  }
+  const std::string long_header(9000, 'x');
+  EXPECT_EQ(status_of(here, "GET /metrics HTTP/1.1\r\nX: " + long_header + "\r\n\r\n"), 431);
+}
+
+TEST_F(EchoNet, CurlIsServed) {
+  const std::string here = "127.0.0.1:9481";
+  const Poold poold(listen_on(here));
+  EXPECT_TRUE(metrics_answer_at(here));
+  const TempDir folder;
+  const std::string body = folder.write("body", std::string(500'000, 'x'));
+  const auto curl = [&](std::vector<std::string> options) {
+    std::vector<std::string> words{"curl", "-sS", "-w", "%{http_code}", "-o", "/dev/null"};
+    words.insert(words.end(), options.begin(), options.end());
+    Process process(words, {"http_proxy", "no_proxy"});
+    const int status = process.wait();
+    return std::to_string(status) + " " + process.out() + process.err();
+  };
+  const std::string url = "http://" + here + "/metrics";
+  EXPECT_EQ(curl({url}), "0 200");
+  EXPECT_EQ(curl({"--head", url}), "0 200");
+  EXPECT_EQ(curl({"--http1.0", url + "?name=x"}), "0 200");
+  // As it asks a proxy.
+  EXPECT_EQ(curl({"-x", "http://" + here, "http://some.host/metrics"}), "0 200");
+  EXPECT_EQ(curl({"-H", "Expect:", "--data-binary", "@" + body, url}), "0 405");
+  EXPECT_EQ(curl({"-H", "X: " + std::string(50'000, 'x'), url}), "0 431");
+}
+
+// One that takes its answer slowly gets all of it, whoever comes and says nothing meanwhile.
+TEST_F(EchoNet, AnswersUnderWayAreNotCutOff) {
+  // So that a page does not fit into what the kernel keeps for a reader.
+  net.set_sysctl("net.ipv4.tcp_wmem", "4096 4096 4096");
+  net.set_sysctl("net.ipv4.tcp_rmem", "4096 4096 4096");
+  const std::string here = "127.0.0.1:9481";
+  const Poold poold(listen_on(here));
+  EXPECT_TRUE(metrics_answer_at(here));
+  const Descriptor slow(connected_socket(SocketAddress(here)));
+  const std::string request = "GET /metrics HTTP/1.1\r\n\r\n";
+  ASSERT_EQ(send(slow.get(), request.data(), request.size(), MSG_NOSIGNAL),
+            static_cast<ssize_t>(request.size()));
+  char first = 0;
+  ASSERT_EQ(recv(slow.get(), &first, 1, 0), 1);
+  std::vector<Descriptor> idle;
+  for (int i = 0; i < 200; ++i) idle.emplace_back(connected_socket(SocketAddress(here)));
+  EXPECT_EQ(http_get(here, "/none").status, 404);
+  std::string text(1, first);
+  char chunk[4096];
+  for (ssize_t got; (got = recv(slow.get(), chunk, sizeof chunk, 0)) > 0;) {
+    text.append(chunk, static_cast<std::size_t>(got));
+  }
+  const std::size_t length = text.find("Content-Length: ");
+  const std::size_t end = text.find("\r\n\r\n");
+  ASSERT_NE(length, std::string::npos) << text;
+  ASSERT_NE(end, std::string::npos) << text;
+  EXPECT_EQ(text.size() - end - 4, std::stoul(text.substr(length + 16)));
+}
+
 // The newest of the idle ones is there yet when the page has come: nobody's time had to run out.
 TEST_F(EchoNet, AThousandIdleVisitorsShutNobodyOut) {
   const std::string here = "127.0.0.1:9481";
