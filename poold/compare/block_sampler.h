@@ -23,7 +23,7 @@ class BlockSampler {
 
   // How often tick() wants to be called: blocks are cut with this precision.
   static constexpr std::chrono::milliseconds kTick{5};
-  // Of arms: some 4 MiB.
+  // Of arms: some 7 MiB.
   static constexpr std::size_t kMostBlocks = 1024;
   void tick(Time now);
   // The last slice ends; a block of an arm that is not complete is left out.

@@ -55,6 +55,7 @@ Json blocks(const Comparison& c) {
   Json list = Json::array();
   for (const Block& block : c.blocks) {
     list.push_back({{"number", block.number},
+                    {"merged", block.merged},
                     {"arm", name_of(block.arm)},
                     {"start_s", block.start_s},
                     {"length_s", block.length_s},

@@ -133,6 +133,19 @@ void add_notes_on_calls(Comparison& c) {
   }
 }
 
+void add_note_on_merging(Comparison& c) {
+  std::uint32_t most = 1;
+  std::uint64_t measured = 0;
+  for (const Block& block : c.blocks) {
+    most = std::max(most, block.merged);
+    measured += block.merged;
+  }
+  if (most == 1 || !c.two_arms) return;
+  c.notes.push_back(
+      fmt::format("{} pairs of blocks were measured; {} neighbouring ones each count as one.",
+                  count_text(measured / 2), most));
+}
+
 void add_notes(Comparison& c, const Trial& trial) {
   c.notes = trial.remarks;
   if (c.verdict == Verdict::no_difference &&
@@ -156,6 +169,7 @@ void add_notes(Comparison& c, const Trial& trial) {
         fmt::format("Too few samples for {}: at least 10 connects must lie beyond it.", missing));
   }
   add_notes_on_calls(c);
+  add_note_on_merging(c);
   if (trial.dropped_s > 0) {
     c.notes.push_back(fmt::format(
         "The first {} of each block are not counted: caches and ports are then still those of the "

@@ -3,6 +3,11 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <optional>
+#include <random>
+
+#include "compare/comparison.h"
 #include "lanes/segment.h"
 
 namespace portpool::test {
@@ -119,6 +124,7 @@ TEST_F(SamplerTest, PairsOfALongMeasurementBecomeOne) {
   wait(sampler, milliseconds(10));
   const std::vector<Block>& blocks = sampler.blocks();
   EXPECT_LT(blocks.size(), BlockSampler::kMostBlocks);
+  EXPECT_LE(blocks.capacity() * sizeof(Block), std::size_t{16} * 1024 * 1024);
   EXPECT_EQ(sampler.pairs(), kPairs - 2);
   std::uint64_t seen_pool = 0;
   std::uint64_t seen_kernel = 0;
@@ -137,6 +143,85 @@ TEST_F(SamplerTest, PairsOfALongMeasurementBecomeOne) {
   EXPECT_LE(smaller, 2U) << "the last one, and the one before the gap";
   EXPECT_EQ(seen_pool, of_pool);
   EXPECT_EQ(seen_kernel, of_kernel);
+}
+
+// A long measurement as it is kept, and as it would be without merging.
+class LongTrial : public SamplerTest {
+ protected:
+  static constexpr std::uint32_t kPairs = 600;
+
+  // Blocks of each arm lie about these latencies, and drift by a tenth; calls by as much again.
+  void measure(double pool_us, double kernel_us) {
+    std::mt19937_64 random(7);
+    std::uniform_real_distribution<double> tenth(0.9, 1.1);
+    BlockSampler kept_sampler = BlockSampler::of_arms(segment.view(), milliseconds(5), now);
+    std::optional<BlockSampler> part = kept_sampler;
+    for (std::uint32_t number = 1; number <= 2 * kPairs + 1; ++number) {
+      const bool pool_first = (number - 1) / 2 % 3 == 0;
+      const Route arm = (number % 2 == 1) == pool_first ? Route::pool : Route::kernel;
+      enter(number, arm);
+      const double middle = (arm == Route::pool ? pool_us : kernel_us) * tenth(random);
+      for (int tick = 0; tick < 4; ++tick) {
+        now += BlockSampler::kTick;
+        kept_sampler.tick(now);
+        part->tick(now);
+        // The blocks before have ended with this tick; the present one is the next part's.
+        if (tick == 0 && number % 400 == 1 && number > 1) {
+          whole.blocks.insert(whole.blocks.end(), part->blocks().begin(), part->blocks().end());
+          part = BlockSampler::of_arms(segment.view(), milliseconds(5), now);
+          part->tick(now);
+        }
+        for (int call = 0; call < 15; ++call) {
+          segment.view().shard(0).latency[histogram_index(arm, arm, true)].record(
+              static_cast<std::uint64_t>(middle * tenth(random) * 1000));
+        }
+      }
+    }
+    kept.blocks = kept_sampler.blocks();
+  }
+
+  void expect_same_verdict(Verdict verdict) {
+    ASSERT_EQ(whole.blocks.size(), 2 * kPairs);
+    ASSERT_LT(kept.blocks.size(), BlockSampler::kMostBlocks);
+    const Comparison of_all = compare(whole, true);
+    const Comparison of_merged = compare(kept, true);
+    EXPECT_EQ(of_all.verdict, verdict) << of_all.sentence;
+    EXPECT_EQ(of_merged.verdict, verdict) << of_merged.sentence;
+    EXPECT_EQ(of_all.pool.latency.count, of_merged.pool.latency.count);
+    EXPECT_EQ(of_all.kernel.latency.count, of_merged.kernel.latency.count);
+    for (std::size_t i = 0; i < 3; ++i) {
+      ASSERT_TRUE(of_all.quantiles[i].ratio && of_merged.quantiles[i].ratio) << i;
+      const Interval& all = *of_all.quantiles[i].ratio;
+      const Interval& merged = *of_merged.quantiles[i].ratio;
+      EXPECT_DOUBLE_EQ(all.value, merged.value) << "the same calls";
+      // Of the same data, and of blocks that do not depend on each other: about as wide.
+      EXPECT_LT(merged.high - merged.low, 2 * (all.high - all.low)) << i;
+      EXPECT_GT(merged.high - merged.low, 0.5 * (all.high - all.low)) << i;
+    }
+    const auto is_note = [](const std::string& note) {
+      return note == "600 pairs of blocks were measured; 2 neighbouring ones each count as one.";
+    };
+    EXPECT_EQ(std::count_if(of_merged.notes.begin(), of_merged.notes.end(), is_note), 1);
+    EXPECT_EQ(std::count_if(of_all.notes.begin(), of_all.notes.end(), is_note), 0);
+  }
+
+  Trial whole;
+  Trial kept;
+};
+
+TEST_F(LongTrial, FasterStaysFaster) {
+  measure(10, 11);
+  expect_same_verdict(Verdict::pool_faster);
+}
+
+TEST_F(LongTrial, SlowerStaysSlower) {
+  measure(10.5, 10);
+  expect_same_verdict(Verdict::pool_slower);
+}
+
+TEST_F(LongTrial, NoDifferenceStaysNone) {
+  measure(10, 10);
+  expect_same_verdict(Verdict::no_difference);
 }
 
 TEST_F(SamplerTest, SlicesHoldEverything) {
