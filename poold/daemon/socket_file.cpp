@@ -25,7 +25,8 @@ namespace {
 // the last one to be served in some milliseconds.
 constexpr int kQueue = 512;
 
-constexpr std::chrono::seconds kPatience{1};
+constexpr std::chrono::milliseconds kPatience{1000};
+constexpr std::chrono::milliseconds kPatienceWithListener{300};
 
 sockaddr_un socket_address(const std::string& path) {
   sockaddr_un address{};
@@ -93,15 +94,16 @@ LockFile take_lock(const std::string& path) {
   return *std::move(lock);
 }
 
-// Whoever has the lock and does not listen is about to begin or to end, and may be gone in a
-// moment: the descriptors of a process that was killed are closed one by one.
+// Whoever has the lock may be about to end, or to begin if it does not listen: the descriptors of a
+// process that was killed are closed one by one.
 LockFile await_lock(const std::string& path, const sockaddr_un& address) {
-  const auto deadline = std::chrono::steady_clock::now() + kPatience;
-  while (!listener_at(address) && std::chrono::steady_clock::now() < deadline) {
+  const auto begin = std::chrono::steady_clock::now();
+  for (;;) {
     if (auto lock = LockFile::try_lock(path + ".lock")) return *std::move(lock);
+    const auto patience = listener_at(address) ? kPatienceWithListener : kPatience;
+    if (std::chrono::steady_clock::now() - begin >= patience) return take_lock(path);
     std::this_thread::sleep_for(std::chrono::milliseconds(10));
   }
-  return take_lock(path);
 }
 
 void clear_stale_socket(const std::string& path, const sockaddr_un& address) {
