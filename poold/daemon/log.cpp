@@ -97,8 +97,10 @@ class LogSink : public spdlog::sinks::base_sink<spdlog::details::null_mutex> {
  public:
   LogSink() : base_sink(formatter_for(STDERR_FILENO)), outlet_(STDERR_FILENO) {}
 
-  // Whom to ask how many lines the queue has dropped so far.
-  void watch(const std::shared_ptr<spdlog::details::thread_pool>& pool) { pool_ = pool; }
+  // Whom to ask how many lines the queue has dropped so far. Lines come from the pool's own thread,
+  // which the pool outlives; a share in the pool, held there, might be the last one, and the thread
+  // would then have to wait for its own end.
+  void watch(spdlog::details::thread_pool* pool) { pool_ = pool; }
   void end_by(std::chrono::steady_clock::time_point time) { outlet_.end_by(time); }
 
  protected:
@@ -119,8 +121,7 @@ class LogSink : public spdlog::sinks::base_sink<spdlog::details::null_mutex> {
   }
 
   void say_what_was_lost() {
-    const auto pool = pool_.lock();
-    const std::size_t lost = not_written_ + (pool ? pool->overrun_counter() : 0);
+    const std::size_t lost = not_written_ + pool_->overrun_counter();
     if (lost == said_) return;
     const spdlog::details::log_msg line("poold", spdlog::level::warn, "");
     const std::string text = fmt::format(
@@ -129,7 +130,7 @@ class LogSink : public spdlog::sinks::base_sink<spdlog::details::null_mutex> {
   }
 
   LogOutlet outlet_;
-  std::weak_ptr<spdlog::details::thread_pool> pool_;
+  spdlog::details::thread_pool* pool_ = nullptr;
   std::size_t not_written_ = 0;
   std::size_t said_ = 0;
 };
@@ -138,7 +139,7 @@ DaemonLog::DaemonLog(LogLevel level)
     : sink_(std::make_shared<LogSink>()), pool_(with_signals_blocked([] {
         return std::make_shared<spdlog::details::thread_pool>(kQueuedLines, 1U);
       })) {
-  sink_->watch(pool_);
+  sink_->watch(pool_.get());
   auto logger = std::make_shared<spdlog::async_logger>(
       "poold-daemon", sink_, pool_, spdlog::async_overflow_policy::overrun_oldest);
   // Its own way would be to write to standard error itself.

