@@ -43,7 +43,7 @@ std::unique_ptr<LaneHints> lane_at(std::int64_t occupancy) {
   for (const std::uint16_t port : ports) {
     put_port(free_map(*lane, static_cast<std::uint32_t>(random() % (kFreeMaps - 1))), port);
   }
-  lane->ring.store(FreeRing{0, kFreeMaps - 1}.pack());
+  for (auto& ring : lane->ring) ring.store(FreeRing{0, kFreeMaps - 1}.pack());
   return lane;
 }
 
@@ -66,7 +66,7 @@ void claim_and_release(benchmark::State& state) {
   std::uint64_t sequence = seed_of(state);
   std::uint64_t found_nothing = 0;
   for (auto iteration : state) {
-    const int port = claim(*shared_lane, step(sequence));
+    const int port = claim(*shared_lane, Parity::even, step(sequence));
     if (port < 0) {
       ++found_nothing;
       continue;
@@ -84,7 +84,7 @@ void take_and_put(benchmark::State& state) {
   std::uint64_t sequence = seed_of(state);
   for (auto iteration : state) {
     const PortMap map = free_map(*shared_lane, 0);
-    const int port = take_port(map, step(sequence));
+    const int port = take_port(map, Parity::even, step(sequence));
     if (port >= 0) put_port(map, static_cast<std::uint16_t>(port));
   }
 }

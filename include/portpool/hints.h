@@ -60,9 +60,10 @@ inline constexpr std::size_t kPortMaps = static_cast<std::size_t>(PortMapId::cou
 
 struct alignas(4096) LaneHints {
   // What a claim reads first.
-  std::atomic<std::uint32_t> ring;       // FreeRing, see port_map.h
+  std::atomic<std::uint32_t> ring[2];    // FreeRing, by Parity: see port_map.h
   std::atomic<std::uint32_t> attention;  // clients: 1, poold shall look at the lane now; poold: 0
-  std::atomic<std::uint32_t> top[kPortMaps];  // bit g: mid[map][g] is not 0
+  // Bit g: mid[map][g] has words of even ports; bit 16 + g: of odd ones.
+  std::atomic<std::uint32_t> top[kPortMaps];
 
   // Events, counted by clients.
   alignas(64) std::atomic<std::uint64_t> rejections;
@@ -72,7 +73,7 @@ struct alignas(4096) LaneHints {
   // fail-fast: the LaneInfo::full that the kernel has contradicted by giving a port.
   std::atomic<std::uint32_t> relieved;
 
-  // bit w%64 of mid[map][w/64]: words[map][w] is not 0.
+  // bit w%64 of mid[map][w/64]: words[map][w] is not 0. Where a port's bit stands: port_place.h.
   alignas(64) std::atomic<std::uint64_t> mid[kPortMaps][kPortMidWords];
   alignas(4096) std::atomic<std::uint64_t> words[kPortMaps][kPortWords];
 };

@@ -81,15 +81,23 @@ enum class Claim {
   gone,   // the lane is not in service any more; nothing was kept
 };
 
-// Claims a port of the lane. The look at its generation comes after the claim: a port that was put
-// there for another lane has been put there after poold stored another generation, and the claim
-// (sequentially consistent) makes that visible.
+// The parity that the kernel's own connect() takes first, and leaves the other one to bind(0) and
+// to services, until it is used up.
+inline Parity first_parity(const SegmentView& view) {
+  return parity_of(PortRange::unpack(view.header().port_range.load(std::memory_order_relaxed)).low);
+}
+
+// Claims a port of the lane, of the kernel's first parity while one is free. The look at its
+// generation comes after the claim: a port that was put there for another lane has been put there
+// after poold stored another generation, and the claim (sequentially consistent) makes that
+// visible.
 inline Claim claim_port(const SegmentView& view, LaneRef ref, Offer offer, std::uint64_t random,
                         Port& out) {
   LaneHints& hints = view.lane_hints(ref.index);
-  const int number = offer == Offer::free       ? claim_free(hints, random)
-                     : offer == Offer::reusable ? claim_reusable(hints, random)
-                                                : claim(hints, random);
+  const Parity first = first_parity(view);
+  const int number = offer == Offer::free       ? claim_free(hints, first, random)
+                     : offer == Offer::reusable ? claim_reusable(hints, first, random)
+                                                : claim(hints, first, random);
   if (!in_service(view, ref)) {
     if (number >= 0) release(hints, static_cast<std::uint16_t>(number));
     return Claim::gone;

@@ -1,17 +1,19 @@
 // Claim, release and quarantine on a lane's bits: lock-free, a bounded number of steps, no system
 // call.
 //
-// Each map is a three-level bitmap (65,536 bits, 1,024 words, 16 mid words, one top word): finding
-// a set bit costs three loads at any occupancy. The upper levels are hints for the lower ones. A
+// Each map is a three-level bitmap (65,536 bits, 1,024 words, 16 mid words, one top word), for even
+// and odd ports apart (port_place.h): finding a set bit of either kind costs three loads at any
+// occupancy. The upper levels are hints for the lower ones. A
 // setter sets the word first and then, when the word was empty, the levels above; a taker that
 // empties a word clears the level above and then looks at the word again. With sequentially
 // consistent operations no set bit stays unreachable, unless a process dies between the two steps;
 // repair() mends that.
 //
-// Free ports stand in a ring of four maps ordered by age. Claims take from the oldest, at random;
-// releases go to the youngest. When the oldest is empty the ring turns by one. With three ages in
-// play, as poold keeps them, a freed port comes back after about two thirds of the free ports;
-// which one comes next cannot be foretold (RFC 6056).
+// Free ports stand in four maps, which are a ring ordered by age, one for each parity. Claims take
+// from the oldest, at random; releases go to the youngest. When the oldest is empty the ring turns
+// by one. Claims ask for one parity first, and for the other when that has no free port left. With
+// three ages in play, as poold keeps them, a freed port comes back after about two thirds of the
+// free ports; which one comes next cannot be foretold (RFC 6056).
 #pragma once
 
 #include <atomic>
@@ -19,6 +21,7 @@
 #include <cstdint>
 
 #include "portpool/hints.h"
+#include "portpool/port_place.h"
 
 namespace portpool {
 
@@ -74,33 +77,63 @@ constexpr std::uint32_t pick_bit_evenly(std::uint32_t mask, std::uint64_t random
   return static_cast<std::uint32_t>(std::countr_zero(mask));
 }
 
-inline void mark_word(PortMap map, std::uint32_t word) {
-  const std::uint32_t group = word / 64;
-  if (map.mid[group].fetch_or(bit_of(word)) == 0) map.top.fetch_or(1U << group);
+// The bits of a mid word that stand for words of that parity.
+constexpr std::uint64_t mid_bits(Parity parity) {
+  return std::uint64_t{0x5555'5555'5555'5555} << index_of(parity);
 }
 
-inline void unmark_group(PortMap map, std::uint32_t group) {
-  map.top.fetch_and(~(1U << group));
-  if (map.mid[group].load() != 0) map.top.fetch_or(1U << group);
+// The even half of a top word is its lower one.
+constexpr std::uint32_t top_bit(std::uint32_t group, Parity parity) {
+  return 1U << (group + kPortMidWords * index_of(parity));
+}
+
+// Of the mid bits of one parity, of which `mask` has at least one, by the lowest 20 bits of
+// `random`: as pick_bit().
+constexpr std::uint32_t pick_mid_bit(std::uint64_t mask, Parity parity, std::uint64_t random) {
+  const auto place = [&] { return static_cast<std::uint32_t>(random & 31) * 2 + index_of(parity); };
+  for (int attempt = 0; attempt < 3; ++attempt, random >>= 5) {
+    if ((mask >> place() & 1) != 0) return place();
+  }
+  const auto turn = static_cast<int>(place());
+  return static_cast<std::uint32_t>(std::countr_zero(std::rotr(mask, turn)) + turn) & 63;
+}
+
+inline void mark_word(PortMap map, std::uint32_t word) {
+  const std::uint32_t group = word / 64;
+  const Parity parity = parity_of(word);
+  if ((map.mid[group].fetch_or(bit_of(word)) & mid_bits(parity)) == 0) {
+    map.top.fetch_or(top_bit(group, parity));
+  }
+}
+
+inline void unmark_group(PortMap map, std::uint32_t group, Parity parity) {
+  map.top.fetch_and(~top_bit(group, parity));
+  if ((map.mid[group].load() & mid_bits(parity)) != 0) map.top.fetch_or(top_bit(group, parity));
 }
 
 inline void unmark_word(PortMap map, std::uint32_t word) {
   const std::uint32_t group = word / 64;
   const std::uint64_t bit = bit_of(word);
-  const bool emptied = map.mid[group].fetch_and(~bit) == bit;
+  const Parity parity = parity_of(word);
+  const bool emptied = (map.mid[group].fetch_and(~bit) & mid_bits(parity)) == bit;
   if (map.words[word].load() != 0) {
     mark_word(map, word);
   } else if (emptied) {
-    unmark_group(map, group);
+    unmark_group(map, group, parity);
   }
 }
 
 }  // namespace detail
 
+// By the upper level, which is a hint.
+inline bool has_any(PortMap map, Parity parity) {
+  return (map.top.load() >> (kPortMidWords * index_of(parity)) & 0xFFFFU) != 0;
+}
+
 // Sets the port's bit. False: it was set already.
 inline bool put_port(PortMap map, std::uint16_t port) {
-  const std::uint32_t word = port / 64U;
-  const std::uint64_t bit = detail::bit_of(port);
+  const std::uint32_t word = word_of_port(port);
+  const std::uint64_t bit = bit_of_port(port);
   const std::uint64_t before = map.words[word].fetch_or(bit);
   if (before == 0) detail::mark_word(map, word);
   return (before & bit) == 0;
@@ -108,8 +141,8 @@ inline bool put_port(PortMap map, std::uint16_t port) {
 
 // Clears the port's bit. True: it was set, and the caller is the one who took it.
 inline bool remove_port(PortMap map, std::uint16_t port) {
-  const std::uint32_t word = port / 64U;
-  const std::uint64_t bit = detail::bit_of(port);
+  const std::uint32_t word = word_of_port(port);
+  const std::uint64_t bit = bit_of_port(port);
   if ((map.words[word].load(std::memory_order_relaxed) & bit) == 0) return false;
   const std::uint64_t before = map.words[word].fetch_and(~bit);
   if (before == bit) detail::unmark_word(map, word);
@@ -117,22 +150,25 @@ inline bool remove_port(PortMap map, std::uint16_t port) {
 }
 
 inline bool has_port(PortMap map, std::uint16_t port) {
-  return (map.words[port / 64U].load(std::memory_order_relaxed) & detail::bit_of(port)) != 0;
+  return (map.words[word_of_port(port)].load(std::memory_order_relaxed) & bit_of_port(port)) != 0;
 }
 
-// Takes any port at random; -1 when the map looks empty. Steps lost to other takers are bounded.
-inline int take_port(PortMap map, std::uint64_t random) {
+// Takes any port of that parity at random; -1 when the map looks as if it had none. Steps lost to
+// other takers are bounded.
+inline int take_port(PortMap map, Parity parity, std::uint64_t random) {
   constexpr int kSteps = 64;
   for (int step = 0; step < kSteps; ++step, random = detail::next_random(random)) {
-    const std::uint32_t top = map.top.load(std::memory_order_acquire) & 0xFFFFU;
+    const std::uint32_t top =
+        map.top.load(std::memory_order_acquire) >> (kPortMidWords * index_of(parity)) & 0xFFFFU;
     if (top == 0) return -1;
     const std::uint32_t group = detail::pick_bit_evenly(top, random >> 48);
-    const std::uint64_t mid = map.mid[group].load(std::memory_order_acquire);
+    const std::uint64_t mid =
+        map.mid[group].load(std::memory_order_acquire) & detail::mid_bits(parity);
     if (mid == 0) {
-      detail::unmark_group(map, group);
+      detail::unmark_group(map, group, parity);
       continue;
     }
-    const std::uint32_t word = group * 64 + detail::pick_bit(mid, random);
+    const std::uint32_t word = group * 64 + detail::pick_mid_bit(mid, parity, random);
     const std::uint64_t bits = map.words[word].load(std::memory_order_relaxed);
     if (bits == 0) {
       detail::unmark_word(map, word);
@@ -142,7 +178,7 @@ inline int take_port(PortMap map, std::uint64_t random) {
     const std::uint64_t before = map.words[word].fetch_and(~detail::bit_of(bit));
     if ((before & detail::bit_of(bit)) == 0) continue;
     if (before == detail::bit_of(bit)) detail::unmark_word(map, word);
-    return static_cast<int>(word * 64 + bit);
+    return port_at(word, bit);
   }
   return -1;
 }
@@ -157,11 +193,16 @@ inline void repair(PortMap map, std::uint32_t first, std::uint32_t last) {
     if (!filled && marked) detail::unmark_word(map, word);
   }
   for (std::uint32_t group = first / 64; group <= last / 64 && group < kPortMidWords; ++group) {
-    if (map.mid[group].load() != 0) map.top.fetch_or(1U << group);
+    for (const Parity parity : {Parity::even, Parity::odd}) {
+      if ((map.mid[group].load() & detail::mid_bits(parity)) != 0) {
+        map.top.fetch_or(detail::top_bit(group, parity));
+      }
+    }
   }
 }
 
-// Which of the free maps is oldest (claims) and which youngest (releases).
+// Of the ports of one parity: which of the free maps is oldest (claims) and which youngest
+// (releases).
 struct FreeRing {
   std::uint32_t oldest;    // 0..3
   std::uint32_t youngest;  // 0..3
@@ -177,51 +218,63 @@ struct FreeRing {
   constexpr FreeRing add_youngest() const { return {oldest, (youngest + 1) % kFreeMaps}; }
 };
 
-// Claims a free port, the longest free first. -1: nothing to claim. `random` is used as it is and
-// must not be foreseeable from outside.
-inline int claim_free(LaneHints& lane, std::uint64_t random) {
+inline std::atomic<std::uint32_t>& ring_of(LaneHints& lane, Parity parity) {
+  return lane.ring[index_of(parity)];
+}
+
+// Claims a free port of that parity, the longest free first. -1: nothing to claim. `random` is used
+// as it is and must not be foreseeable from outside.
+inline int claim_free_of(LaneHints& lane, Parity parity, std::uint64_t random) {
+  std::atomic<std::uint32_t>& ages = ring_of(lane, parity);
   for (std::uint32_t turn = 0; turn <= kFreeMaps; ++turn) {
-    std::uint32_t word = lane.ring.load(std::memory_order_relaxed);
+    std::uint32_t word = ages.load(std::memory_order_relaxed);
     const FreeRing ring = FreeRing::unpack(word);
-    if (const int port = take_port(free_map(lane, ring.oldest), random); port >= 0) {
+    if (const int port = take_port(free_map(lane, ring.oldest), parity, random); port >= 0) {
       // Releases must not join the map that claims are taken from: that would bring ports back
       // early.
       if (ring.length() == 1) {
-        lane.ring.compare_exchange_strong(word, ring.add_youngest().pack(),
-                                          std::memory_order_relaxed);
+        ages.compare_exchange_strong(word, ring.add_youngest().pack(), std::memory_order_relaxed);
       }
       return port;
     }
     if (ring.length() == 1) {
       // A release that met a turn of the ring may have put its port into any map.
       for (std::uint32_t map = 0; map < kFreeMaps; ++map) {
-        if (const int port = take_port(free_map(lane, map), random); port >= 0) return port;
+        if (const int port = take_port(free_map(lane, map), parity, random); port >= 0) return port;
       }
       break;
     }
     FreeRing next = ring.drop_oldest();
-    if (next.length() < kFreeMaps && free_map(lane, next.youngest).top.load() != 0) {
+    if (next.length() < kFreeMaps && has_any(free_map(lane, next.youngest), parity)) {
       next = next.add_youngest();
     }
-    lane.ring.compare_exchange_strong(word, next.pack(), std::memory_order_relaxed);
+    ages.compare_exchange_strong(word, next.pack(), std::memory_order_relaxed);
   }
   return -1;
 }
 
-// The same for TIME_WAIT that may be taken over, oldest first.
-inline int claim_reusable(LaneHints& lane, std::uint64_t random) {
+// Claims a free port, of parity `first` as long as there is one.
+inline int claim_free(LaneHints& lane, Parity first, std::uint64_t random) {
+  const int port = claim_free_of(lane, first, random);
+  return port >= 0 ? port : claim_free_of(lane, other(first), random);
+}
+
+// The same for TIME_WAIT that may be taken over, oldest first, whatever its parity.
+inline int claim_reusable(LaneHints& lane, Parity first, std::uint64_t random) {
   for (std::uint32_t age = 0; age < kReuseMaps; ++age) {
     const PortMap map = reuse_map(lane, age);
     if (map.top.load(std::memory_order_relaxed) == 0) continue;
-    if (const int port = take_port(map, random); port >= 0) return port;
+    for (const Parity parity : {first, other(first)}) {
+      if (const int port = take_port(map, parity, random); port >= 0) return port;
+    }
   }
   return -1;
 }
 
-// What may be claimed: free ports, and only when there is none of them TIME_WAIT.
-inline int claim(LaneHints& lane, std::uint64_t random) {
-  const int port = claim_free(lane, random);
-  return port >= 0 ? port : claim_reusable(lane, random);
+// What may be claimed: free ports, and only when there is none of either parity TIME_WAIT.
+inline int claim(LaneHints& lane, Parity first, std::uint64_t random) {
+  const int port = claim_free(lane, first, random);
+  return port >= 0 ? port : claim_reusable(lane, first, random);
 }
 
 // Nothing of the first choice is left.
@@ -235,8 +288,8 @@ inline bool free_is_empty(const LaneHints& lane) {
 
 // Gives a port back as free: it goes behind all ports that are free already.
 inline void release(LaneHints& lane, std::uint16_t port) {
-  put_port(free_map(lane, FreeRing::unpack(lane.ring.load(std::memory_order_relaxed)).youngest),
-           port);
+  const std::uint32_t ages = ring_of(lane, parity_of(port)).load(std::memory_order_relaxed);
+  put_port(free_map(lane, FreeRing::unpack(ages).youngest), port);
 }
 
 }  // namespace portpool

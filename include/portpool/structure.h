@@ -19,7 +19,7 @@
 namespace portpool {
 
 inline constexpr std::uint64_t kMagic = 0x0A4C4F4F50545250ULL;  // "PRTPOOL\n" in memory
-inline constexpr std::uint16_t kLayoutMajor = 2;
+inline constexpr std::uint16_t kLayoutMajor = 3;
 inline constexpr std::uint16_t kLayoutMinor = 0;
 
 static_assert(std::atomic<std::uint64_t>::is_always_lock_free);

@@ -67,7 +67,7 @@ std::optional<std::size_t> Attention::check_port_by_port(LaneRecord& record) {
   for (const std::uint16_t port : doubts) {
     const auto socket = work_.sock_diag.find({record.key.source, port}, destination);
     if (socket) truth_.add(*socket);
-    asked[port / 64] |= std::uint64_t{1} << (port % 64);
+    asked[word_of_port(port)] |= bit_of_port(port);
   }
   update_ports(lane, record, *truth_.find(record.key), work_.blocked, asked);
   return doubts.size();

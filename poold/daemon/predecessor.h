@@ -25,7 +25,7 @@ class Predecessor {
   MemoryFiles take_files() { return std::move(files_); }
   // Without a lock where the socket's file is not its own (socket activation).
   SocketFile::Handles take_socket() { return std::move(socket_); }
-  // "2.0".
+  // "3.0".
   std::string layout() const;
   bool same_layout() const {
     return answer_.layout_major == kLayoutMajor && answer_.layout_minor == kLayoutMinor;

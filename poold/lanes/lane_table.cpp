@@ -72,7 +72,7 @@ void LaneTable::set_range(LaneRecord& record, std::uint32_t pool, kernel::PortRa
   if (record.range != range) {
     drop_outside(hints(record), range);
     // No client can have claimed what was not in the range: once seen to be unused is enough.
-    for (std::size_t w = range.low / 64U; w <= range.high / 64U; ++w) {
+    for (std::size_t w = first_word(range); w <= last_word(range); ++w) {
       const std::uint64_t added = range_bits(range, w) & ~bits_within(record.range, w);
       if (added != 0) record.suspect.set_word(w, record.suspect.word(w) | added);
     }

@@ -49,8 +49,10 @@ constexpr auto kRejected = static_cast<std::size_t>(PortMapId::rejected);
 constexpr auto kBlocked = static_cast<std::size_t>(PortMapId::blocked);
 constexpr std::size_t kNoMap = kPortMaps;
 
-std::size_t youngest_map(const LaneHints& lane) {
-  return FreeRing::unpack(lane.ring.load(std::memory_order_relaxed)).youngest;
+// Where free ports of that word go.
+std::size_t youngest_map(LaneHints& lane, std::size_t word) {
+  const Parity parity = parity_of(static_cast<std::uint32_t>(word));
+  return FreeRing::unpack(ring_of(lane, parity).load(std::memory_order_relaxed)).youngest;
 }
 
 // A port in two maps (a release that met a reconcile) is kept in the less claimable one.
@@ -113,7 +115,7 @@ class WordUpdate {
       suspects |= settle(bits, kFreeMaps + age, everything_but_rejected());
       seen |= truth_.reusable[age];
     }
-    suspects |= settle(open & ~seen, youngest_map(lane_), truth_.released_before);
+    suspects |= settle(open & ~seen, youngest_map(lane_, word_), truth_.released_before);
     record_.suspect.set_word(word_, (record_.suspect.word(word_) & ~range_) | suspects);
   }
 
@@ -171,7 +173,7 @@ class WordUpdate {
 
 bool agrees_with(const LaneHints& lane, const PortRange& range, const BlockedPorts& blocked) {
   const bool any = lane.top[kBlocked].load(std::memory_order_relaxed) != 0;
-  for (std::size_t w = range.low / 64U; w <= range.high / 64U; ++w) {
+  for (std::size_t w = first_word(range); w <= last_word(range); ++w) {
     const std::uint64_t here =
         any ? lane.words[kBlocked][w].load(std::memory_order_relaxed) : std::uint64_t{0};
     if (((here ^ blocked.bits[w]) & range_bits(range, w)) != 0) return false;
@@ -191,23 +193,25 @@ bool is_at_rest(const LaneHints& lane, const LaneRecord& record, const LaneTruth
 
 // Releases join the youngest map; when that has grown large, a new youngest one is begun, so that
 // the ring keeps its three ages after a burst of releases.
-void keep_ages_apart(LaneHints& lane, const kernel::PortRange& range) {
-  std::uint32_t word = lane.ring.load(std::memory_order_relaxed);
+void keep_ages_apart(LaneHints& lane, Parity parity, const kernel::PortRange& range) {
+  std::atomic<std::uint32_t>& ages = ring_of(lane, parity);
+  std::uint32_t word = ages.load(std::memory_order_relaxed);
   const FreeRing ring = FreeRing::unpack(word);
   if (ring.length() >= kFreeMaps) return;
   std::uint32_t total = 0;
   std::uint32_t youngest = 0;
   for (std::uint32_t map = 0; map < kFreeMaps; ++map) {
-    if (lane.top[map].load(std::memory_order_relaxed) == 0) continue;
+    if (!has_any(free_map(lane, map), parity)) continue;
     std::uint32_t count = 0;
-    for (std::size_t w = range.low / 64U; w <= range.high / 64U; ++w) {
+    for (std::size_t w = first_word(range) + index_of(parity); w <= last_word(range);
+         w += kParities) {
       count += static_cast<std::uint32_t>(std::popcount(load(lane, map, w)));
     }
     total += count;
     if (map == ring.youngest) youngest = count;
   }
   if (youngest * 3 > total) {
-    lane.ring.compare_exchange_strong(word, ring.add_youngest().pack(), std::memory_order_relaxed);
+    ages.compare_exchange_strong(word, ring.add_youngest().pack(), std::memory_order_relaxed);
   }
 }
 
@@ -216,10 +220,9 @@ template <class BitsOf>
 std::vector<std::uint16_t> ports_in(const kernel::PortRange& range, std::size_t limit,
                                     BitsOf bits_of) {
   std::vector<std::uint16_t> ports;
-  for (std::size_t w = range.low / 64U; w <= range.high / 64U && ports.size() < limit; ++w) {
+  for (std::size_t w = first_word(range); w <= last_word(range) && ports.size() < limit; ++w) {
     for (std::uint64_t bits = bits_of(w); bits != 0 && ports.size() < limit; bits &= bits - 1) {
-      ports.push_back(
-          static_cast<std::uint16_t>(w * 64 + static_cast<unsigned>(std::countr_zero(bits))));
+      ports.push_back(port_at(w, static_cast<unsigned>(std::countr_zero(bits))));
     }
   }
   return ports;
@@ -231,7 +234,7 @@ void fill_lane(LaneHints& lane, const LaneRecord& record, const LaneTruth& truth
                const BlockedPorts& blocked) {
   std::uint64_t random = std::random_device{}();
   const auto next = [&random] { return random = detail::next_random(random); };
-  for (std::size_t w = record.range.low / 64U; w <= record.range.high / 64U; ++w) {
+  for (std::size_t w = first_word(record.range); w <= last_word(record.range); ++w) {
     const TruthWord& seen = truth.word(w);
     const std::uint64_t range = range_bits(record.range, w);
     std::uint64_t left = range & ~blocked.bits[w] & ~seen.used;
@@ -256,32 +259,36 @@ void fill_lane(LaneHints& lane, const LaneRecord& record, const LaneTruth& truth
     }
     for (std::size_t map = 0; map < shares.size(); ++map) put_bits(lane, map, w, shares[map]);
   }
-  lane.ring.store(FreeRing{0, kFreeMaps - 1}.pack(), std::memory_order_relaxed);
+  for (std::atomic<std::uint32_t>& ages : lane.ring) {
+    ages.store(FreeRing{0, kFreeMaps - 1}.pack(), std::memory_order_relaxed);
+  }
 }
 
 LaneChanges update_lane(LaneHints& lane, LaneRecord& record, const LaneTruth& truth,
                         const BlockedPorts& blocked) {
   LaneChanges changes;
   if (!is_at_rest(lane, record, truth, blocked)) {
-    for (std::size_t w = record.range.low / 64U; w <= record.range.high / 64U; ++w) {
+    for (std::size_t w = first_word(record.range); w <= last_word(record.range); ++w) {
       WordUpdate word(lane, record, truth.word(w), blocked, w, ~std::uint64_t{0}, changes,
                       truth.lane().nobody_claims);
       if (!word.is_settled()) word.run();
     }
     for (std::size_t map = 0; map < kPortMaps; ++map) {
-      repair(port_map(lane, static_cast<PortMapId>(map)), record.range.low / 64U,
-             record.range.high / 64U);
+      repair(port_map(lane, static_cast<PortMapId>(map)), first_word(record.range),
+             last_word(record.range));
     }
   }
   drop_outside(lane, record.range);
-  keep_ages_apart(lane, record.range);
+  for (const Parity parity : {Parity::even, Parity::odd}) {
+    keep_ages_apart(lane, parity, record.range);
+  }
   return changes;
 }
 
 LaneChanges update_ports(LaneHints& lane, LaneRecord& record, const LaneTruth& truth,
                          const BlockedPorts& blocked, const PortBits& only) {
   LaneChanges changes;
-  for (std::size_t w = record.range.low / 64U; w <= record.range.high / 64U; ++w) {
+  for (std::size_t w = first_word(record.range); w <= last_word(record.range); ++w) {
     if (only[w] != 0) WordUpdate(lane, record, truth.word(w), blocked, w, only[w], changes).run();
   }
   return changes;
@@ -295,17 +302,14 @@ void clear_lane(LaneHints& lane) {
 }
 
 void drop_outside(LaneHints& lane, const kernel::PortRange& range) {
-  const std::size_t first = range.low / 64U;
-  const std::size_t last = range.high / 64U;
   for (std::size_t map = 0; map < kPortMaps; ++map) {
     for (std::size_t group = 0; group < kPortMidWords; ++group) {
       // By the upper level, so that words that were never used cost no memory.
       std::uint64_t words = lane.mid[map][group].load(std::memory_order_relaxed);
       for (; words != 0; words &= words - 1) {
         const std::size_t w = group * 64 + static_cast<unsigned>(std::countr_zero(words));
-        if (w > first && w < last) continue;
-        const bool inside = w == first || w == last;
-        take_bits(lane, map, w, inside ? ~range_bits(range, w) : ~std::uint64_t{0});
+        const std::uint64_t outside = ~bits_within(range, w);
+        if (outside != 0) take_bits(lane, map, w, outside);
       }
     }
   }
@@ -330,10 +334,10 @@ std::vector<std::uint16_t> contradicted_ports(LaneHints& lane, const LaneTruth& 
 
 void sweep_rejected(LaneHints& lane, LaneRecord& record) {
   if (record.rejected.empty() && lane.top[kRejected].load(std::memory_order_relaxed) == 0) return;
-  for (std::size_t w = record.range.low / 64U; w <= record.range.high / 64U; ++w) {
+  for (std::size_t w = first_word(record.range); w <= last_word(record.range); ++w) {
     const std::uint64_t now = load(lane, kRejected, w);
     const std::uint64_t old = take_bits(lane, kRejected, w, now & record.rejected.word(w));
-    put_bits(lane, youngest_map(lane), w, old);
+    put_bits(lane, youngest_map(lane, w), w, old);
     record.rejected.set_word(w, now & ~old);
   }
 }
@@ -347,7 +351,7 @@ LaneCounts count_lane(LaneHints& lane, const PortRange& ports, CountFrom from) {
     const bool unmarked = lane.top[map].load(std::memory_order_relaxed) == 0;
     if (from == CountFrom::marked_maps && unmarked) continue;
     std::uint32_t count = 0;
-    for (std::size_t w = ports.low / 64U; w <= ports.high / 64U; ++w) {
+    for (std::size_t w = first_word(ports); w <= last_word(ports); ++w) {
       // Most maps are empty, and counting bits takes longer than looking for any.
       if (const std::uint64_t bits = load(lane, map, w); bits != 0) {
         count += static_cast<std::uint32_t>(std::popcount(bits & range_bits(ports, w)));

@@ -7,23 +7,27 @@
 #include <vector>
 
 #include "portpool/hints.h"
+#include "portpool/port_place.h"
 
 namespace portpool {
 
+// By port_place.h.
 using PortBits = std::uint64_t[kPortWords];
 
-// The ports of word `word` that belong to the range.
+// The ports of word `word` that belong to the range, which is not empty.
 constexpr std::uint64_t range_bits(const PortRange& range, std::size_t word) {
-  std::uint64_t bits = ~std::uint64_t{0};
-  if (word == range.low / 64U) bits &= ~std::uint64_t{0} << (range.low % 64);
-  if (word == range.high / 64U) bits &= ~std::uint64_t{0} >> (63 - range.high % 64);
-  return bits;
+  const std::uint32_t lowest = port_at(word, 0);
+  if (range.high < lowest) return 0;
+  const std::uint32_t below = range.low > lowest ? (range.low - lowest + 1) / 2 : 0;
+  const std::uint32_t last = (range.high - lowest) / 2;
+  if (below > 63) return 0;
+  return (~std::uint64_t{0} << below) &
+         (last < 63 ? ~std::uint64_t{0} >> (63 - last) : ~std::uint64_t{0});
 }
 
-// The same for any word: 0 where none of its ports does, and for an empty range.
+// The same for any range: 0 for an empty one.
 constexpr std::uint64_t bits_within(const PortRange& range, std::size_t word) {
-  const bool apart = range.empty() || word < range.low / 64U || word > range.high / 64U;
-  return apart ? 0 : range_bits(range, word);
+  return range.empty() ? 0 : range_bits(range, word);
 }
 
 // A set that is empty as a rule: it takes 16 bytes for each word that is not, where PortBits takes

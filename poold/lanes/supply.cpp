@@ -16,7 +16,7 @@ constexpr std::uint32_t kLowMost = 1024;
 template <class BitsOf>
 std::uint32_t count_in(const PortRange& range, BitsOf bits_of) {
   std::uint32_t count = 0;
-  for (std::size_t w = range.low / 64U; w <= range.high / 64U; ++w) {
+  for (std::size_t w = first_word(range); w <= last_word(range); ++w) {
     count += static_cast<std::uint32_t>(std::popcount(bits_of(w) & range_bits(range, w)));
   }
   return count;

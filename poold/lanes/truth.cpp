@@ -15,7 +15,7 @@ namespace {
 constexpr std::uint32_t kOldMs = 20'000;
 constexpr std::uint32_t kMiddleMs = 5'000;
 
-void set(PortBits& bits, std::uint16_t port) { bits[port / 64] |= detail::bit_of(port); }
+void set(PortBits& bits, std::uint16_t port) { bits[word_of_port(port)] |= bit_of_port(port); }
 
 constexpr TruthWord kNothing;
 
@@ -39,7 +39,7 @@ const TruthWord& LaneTruth::word(std::size_t index) const {
 }
 
 TruthWord& LaneTruth::word_to_write(std::size_t index) {
-  if (places_.empty()) places_.resize(lane_.range.high / 64U - first() + 1);
+  if (places_.empty()) places_.resize(last_word(lane_.range) - first() + 1);
   std::uint16_t& place = places_[index - first()];
   if (place == 0) {
     words_.emplace_back().index = static_cast<std::uint16_t>(index);
@@ -64,7 +64,7 @@ void TruthCollector::expect(const ExpectedLane& expected, LaneHints& lane) {
     if (lane.top[map].load(std::memory_order_acquire) != 0) marked[count++] = map;
   }
   const PortRange& range = expected.range;
-  for (std::size_t w = range.low / 64U; w <= range.high / 64U; ++w) {
+  for (std::size_t w = first_word(range); w <= last_word(range); ++w) {
     std::uint64_t mapped = 0;
     std::uint64_t released = 0;
     std::uint64_t doubles = 0;
@@ -100,9 +100,9 @@ void TruthCollector::add(const kernel::SocketRecord& socket) {
   LaneTruth* truth =
       find_to_write({socket.local.address, socket.remote.address, socket.remote.port});
   if (truth == nullptr || !truth->range().contains(port)) return;
-  const std::uint64_t bit = detail::bit_of(port);
-  TruthWord& word = truth->word_to_write(port / 64U);
-  taken_[port / 64] |= bit;
+  const std::uint64_t bit = bit_of_port(port);
+  TruthWord& word = truth->word_to_write(word_of_port(port));
+  taken_[word_of_port(port)] |= bit;
   if (socket.timer_ms == 0) {
     word.used |= bit;
   } else if (!reuse_.allows(socket)) {
@@ -116,8 +116,8 @@ void TruthCollector::add(const kernel::SocketRecord& socket) {
 void TruthCollector::forget(const LaneKey& key, std::uint16_t port) {
   LaneTruth* truth = find_to_write(key);
   if (truth == nullptr || !truth->range().contains(port)) return;
-  TruthWord& word = truth->word_to_write(port / 64U);
-  const std::uint64_t others = ~detail::bit_of(port);
+  TruthWord& word = truth->word_to_write(word_of_port(port));
+  const std::uint64_t others = ~bit_of_port(port);
   word.used &= others;
   word.waiting &= others;
   for (std::uint64_t& bits : word.reusable) bits &= others;

@@ -11,10 +11,10 @@
 
 namespace portpool {
 
-// Of 64 ports. Each port is in at most one of used, waiting and reusable once the dump is done; in
-// none: no socket of this 4-tuple exists.
+// Of 64 ports, as port_place.h puts them together. Each port is in at most one of used, waiting and
+// reusable once the dump is done; in none: no socket of this 4-tuple exists.
 struct TruthWord {
-  std::uint16_t index = 0;  // of the word: the first port by 64
+  std::uint16_t index = 0;  // of the word
   std::uint64_t used = 0;
   std::uint64_t waiting = 0;  // TIME_WAIT that cannot be taken over (yet), FIN_WAIT2 orphans
   std::uint64_t reusable[kReuseMaps] = {};  // TIME_WAIT that a pin may take over; [0] is oldest
@@ -60,7 +60,7 @@ class LaneTruth {
   void note_doubles() { has_doubles_ = true; }
 
  private:
-  std::size_t first() const { return lane_.range.low / 64U; }
+  std::size_t first() const { return first_word(lane_.range); }
 
   ExpectedLane lane_;
   bool has_doubles_ = false;

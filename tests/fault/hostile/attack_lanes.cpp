@@ -166,7 +166,7 @@ void Attack::lane_heads() {
         put(lane.attention, static_cast<std::uint32_t>(random_()));
         break;
       case 5:
-        put(lane.ring, static_cast<std::uint32_t>(random_()));
+        put(lane.ring[random_() % 2], static_cast<std::uint32_t>(random_()));
         break;
       case 6:
         for (auto& top : lane.top) put(top, static_cast<std::uint32_t>(random_()));

@@ -21,8 +21,7 @@ inline PortSet ports_in(LaneHints& lane, PortMapId id) {
   PortSet ports;
   for (std::uint32_t word = 0; word < kPortWords; ++word) {
     for (std::uint64_t bits = map.words[word].load(); bits != 0; bits &= bits - 1) {
-      ports.insert(
-          static_cast<std::uint16_t>(word * 64 + static_cast<unsigned>(std::countr_zero(bits))));
+      ports.insert(port_at(word, static_cast<unsigned>(std::countr_zero(bits))));
     }
   }
   return ports;
@@ -42,13 +41,28 @@ inline PortSet range_of(std::uint32_t low, std::uint32_t high) {
   return ports;
 }
 
+inline void set_rings(LaneHints& lane, std::uint32_t word) {
+  for (std::atomic<std::uint32_t>& ring : lane.ring) ring = word;
+}
+
+// Takes a port of either parity, -1 when there is none.
+inline int take_any(PortMap map, std::uint64_t random) {
+  const int even = take_port(map, Parity::even, random);
+  return even >= 0 ? even : take_port(map, Parity::odd, random);
+}
+
+// As a program does where the kernel's range begins with an even port.
+inline int claim(LaneHints& lane, std::uint64_t random) {
+  return claim(lane, Parity::even, random);
+}
+
 // Every port from low to high free, in three ages, as fill_lane() leaves them.
 inline void make_free(LaneHints& lane, std::uint32_t low, std::uint32_t high) {
   for (std::uint32_t port = low; port <= high; ++port) {
     const auto age = static_cast<std::uint32_t>(detail::next_random(port + 1) % 3);
     put_port(free_map(lane, age), static_cast<std::uint16_t>(port));
   }
-  lane.ring = FreeRing{0, kFreeMaps - 1}.pack();
+  set_rings(lane, FreeRing{0, kFreeMaps - 1}.pack());
 }
 
 }  // namespace portpool::test

@@ -58,13 +58,13 @@ TEST(TakePort, ReachesEachOfThe65536PortsOnce) {
   std::mt19937_64 random{1};
   std::vector<bool> taken(kPorts);
   for (std::size_t n = 0; n < kPorts; ++n) {
-    const int port = take_port(map, random());
+    const int port = take_any(map, random());
     ASSERT_GE(port, 0) << "after " << n;
     ASSERT_LT(port, static_cast<int>(kPorts));
     ASSERT_FALSE(taken[static_cast<std::size_t>(port)]) << port;
     taken[static_cast<std::size_t>(port)] = true;
   }
-  EXPECT_EQ(take_port(map, random()), -1);
+  EXPECT_EQ(take_any(map, random()), -1);
 }
 
 // Whatever the random number, the one port is found.
@@ -75,7 +75,7 @@ TEST(TakePort, FindsALonePortAnywhere) {
   for (std::uint32_t port = 0; port < kPorts; port += 7) {
     for (const std::uint64_t number : {std::uint64_t{0}, ~std::uint64_t{0}, random()}) {
       put_port(map, static_cast<std::uint16_t>(port));
-      ASSERT_EQ(take_port(map, number), static_cast<int>(port));
+      ASSERT_EQ(take_any(map, number), static_cast<int>(port));
     }
   }
 }
@@ -84,7 +84,7 @@ TEST(Claim, EmptyLaneHasNothing) {
   const auto lane = make_lane();
   std::mt19937_64 random{3};
   for (std::uint32_t ring = 0; ring < 16; ++ring) {
-    lane->ring = ring;
+    set_rings(*lane, ring);
     for (int i = 0; i < 100; ++i) ASSERT_EQ(claim(*lane, random()), -1);
   }
 }
@@ -149,6 +149,68 @@ TEST(Claim, FreePortsFirstThenTimeWaitOldestFirst) {
   std::mt19937_64 random{7};
   for (const int expected : {4000, 5000, 5001, 5002, -1}) {
     EXPECT_EQ(claim(*lane, random()), expected);
+  }
+}
+
+// The kernel's connect() leaves one parity to bind(0) and to services until the other is used up.
+TEST(Claim, OneParityFirstTheOtherWhenThatIsUsedUp) {
+  for (const Parity first : {Parity::even, Parity::odd}) {
+    const auto lane = make_lane();
+    make_free(*lane, 32768, 60999);
+    std::mt19937_64 random{9};
+    for (int i = 0; i < 28232; ++i) {
+      const int port = claim(*lane, first, random());
+      ASSERT_GE(port, 0);
+      const Parity expected = i < 14116 ? first : other(first);
+      ASSERT_EQ(parity_of(static_cast<std::uint32_t>(port)), expected) << "claim " << i;
+    }
+    ASSERT_EQ(claim(*lane, first, random()), -1);
+    // One of the first parity that comes back is preferred again.
+    release(*lane, 40001);
+    release(*lane, 40000);
+    const int preferred = first == Parity::even ? 40000 : 40001;
+    EXPECT_EQ(claim(*lane, first, random()), preferred);
+  }
+}
+
+// The last port of a parity is found as fast as any: also beside full words of the other.
+TEST(Claim, ALonePortOfAParityAmongAllOfTheOther) {
+  const auto lane = make_lane();
+  for (std::uint32_t port = 0; port < kPorts; port += 2) {
+    put_port(free_map(*lane, 0), static_cast<std::uint16_t>(port));
+  }
+  std::mt19937_64 random{10};
+  for (std::uint32_t port = 1; port < kPorts; port += 1000) {
+    put_port(free_map(*lane, 0), static_cast<std::uint16_t>(port));
+    ASSERT_EQ(take_port(free_map(*lane, 0), Parity::odd, random()), static_cast<int>(port));
+    ASSERT_EQ(take_port(free_map(*lane, 0), Parity::odd, random()), -1);
+  }
+}
+
+// Free ports of either parity come before TIME_WAIT, which is the connection's own risk.
+TEST(Claim, TheOtherParityBeforeTimeWaitOfTheFirst) {
+  const auto lane = make_lane();
+  put_port(reuse_map(*lane, 0), 5000);
+  put_port(reuse_map(*lane, 0), 5001);
+  put_port(reuse_map(*lane, 1), 5002);
+  put_port(free_map(*lane, 0), 4001);
+  std::mt19937_64 random{11};
+  for (const int expected : {4001, 5000, 5001, 5002, -1}) {
+    EXPECT_EQ(claim(*lane, Parity::even, random()), expected);
+  }
+}
+
+TEST(PortPlace, EachPortHasABitOfItsOwn) {
+  std::vector<bool> seen(kPorts);
+  for (std::size_t word = 0; word < kPortWords; ++word) {
+    for (unsigned bit = 0; bit < 64; ++bit) {
+      const std::uint16_t port = port_at(word, bit);
+      ASSERT_FALSE(seen[port]);
+      seen[port] = true;
+      ASSERT_EQ(word_of_port(port), word);
+      ASSERT_EQ(bit_of_port(port), std::uint64_t{1} << bit);
+      ASSERT_EQ(parity_of(port), parity_of(static_cast<std::uint32_t>(word)));
+    }
   }
 }
 

@@ -159,7 +159,7 @@ TEST_F(Reconciling, AFullLaneIsLookedAtInEachPass) {
 
 // Takes a port as a program does that ends before it connects.
 std::uint16_t claim_and_forget(LaneHints& lane) {
-  return static_cast<std::uint16_t>(claim(lane, 7));
+  return static_cast<std::uint16_t>(claim(lane, Parity::even, 7));
 }
 
 bool is_free(LaneHints& lane, std::uint16_t port) {

@@ -48,10 +48,10 @@ LaneModel::LaneModel(std::uint16_t low, std::uint16_t high) : sockets_(kPorts) {
 
 void LaneModel::block(std::uint16_t port, bool on) {
   if (on) {
-    blocked_.bits[port / 64] |= detail::bit_of(port);
+    blocked_.bits[word_of_port(port)] |= bit_of_port(port);
     blocked_set_.insert(port);
   } else {
-    blocked_.bits[port / 64] &= ~detail::bit_of(port);
+    blocked_.bits[word_of_port(port)] &= ~bit_of_port(port);
     blocked_set_.erase(port);
   }
 }
@@ -88,7 +88,7 @@ LaneChanges LaneModel::reconcile_only(const std::set<std::uint16_t>& ports) {
   begin();
   PortBits only = {};
   for (const std::uint16_t port : ports) {
-    only[port / 64] |= detail::bit_of(port);
+    only[word_of_port(port)] |= bit_of_port(port);
     dump(port, port);
   }
   return update_ports(*lane_, record_, *truth_.find(record_.key), blocked_, only);

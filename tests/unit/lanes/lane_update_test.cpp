@@ -39,9 +39,11 @@ TEST_F(LaneUpdate, FillPutsEachPortInItsPlace) {
 
 TEST_F(LaneUpdate, FillMakesThreeAgesAndAnEmptyYoungest) {
   model_.fill();
-  const FreeRing ring = FreeRing::unpack(model_.lane().ring);
-  EXPECT_EQ(ring.oldest, 0U);
-  EXPECT_EQ(ring.youngest, 3U);
+  for (const std::atomic<std::uint32_t>& word : model_.lane().ring) {
+    const FreeRing ring = FreeRing::unpack(word);
+    EXPECT_EQ(ring.oldest, 0U);
+    EXPECT_EQ(ring.youngest, 3U);
+  }
   for (std::size_t i = 0; i < 3; ++i) EXPECT_GT(ports_in(model_.lane(), map_id(i)).size(), 60U);
   EXPECT_TRUE(ports_in(model_.lane(), map_id(3)).empty());
 }
@@ -315,13 +317,18 @@ TEST_F(LaneUpdate, KeepsAgesApart) {
     held.push_back(static_cast<std::uint16_t>(port));
   }
   for (const std::uint16_t port : held) release(model_.lane(), port);
-  const FreeRing before = FreeRing::unpack(model_.lane().ring);
+  const auto ring = [&](Parity parity) { return FreeRing::unpack(ring_of(model_.lane(), parity)); };
+  const FreeRing before[] = {ring(Parity::even), ring(Parity::odd)};
   model_.reconcile();
-  const FreeRing after = FreeRing::unpack(model_.lane().ring);
-  EXPECT_EQ(after.oldest, before.oldest);
-  EXPECT_EQ(after.youngest, (before.youngest + 1) % kFreeMaps);
+  for (const Parity parity : {Parity::even, Parity::odd}) {
+    EXPECT_EQ(ring(parity).oldest, before[index_of(parity)].oldest);
+    EXPECT_EQ(ring(parity).youngest, (before[index_of(parity)].youngest + 1) % kFreeMaps);
+  }
+  const FreeRing after[] = {ring(Parity::even), ring(Parity::odd)};
   model_.reconcile();
-  EXPECT_EQ(FreeRing::unpack(model_.lane().ring).youngest, after.youngest) << "only once";
+  for (const Parity parity : {Parity::even, Parity::odd}) {
+    EXPECT_EQ(ring(parity).youngest, after[index_of(parity)].youngest) << "only once";
+  }
 }
 
 TEST_F(LaneUpdate, OfSinglePortsOnlyTheseChange) {

@@ -14,9 +14,10 @@ class SupplyMarks : public ::testing::Test {
  protected:
   SupplyMarks() { record_.range = kRange; }
   void use(std::uint16_t low, std::uint16_t high) {
-    for (std::uint32_t port = low; port <= high; ++port) {
-      truth_.word_to_write(port / 64).used |= detail::bit_of(port);
-      taken_[port / 64] |= detail::bit_of(port);
+    for (std::uint32_t number = low; number <= high; ++number) {
+      const auto port = static_cast<std::uint16_t>(number);
+      truth_.word_to_write(word_of_port(port)).used |= bit_of_port(port);
+      taken_[word_of_port(port)] |= bit_of_port(port);
     }
   }
   void pass() {
@@ -73,7 +74,7 @@ TEST_F(SupplyMarks, CrowdedFromThreeQuartersOn) {
 // A port that another lane uses has a user, too.
 TEST_F(SupplyMarks, CrowdedByOthers) {
   PortBits other = {};
-  other[kRange.low / 64] = ~std::uint64_t{0};
+  other[first_word(kRange)] = other[last_word(kRange)] = ~std::uint64_t{0};
   supply_.begin(true);
   supply_.add(taken_);
   supply_.add(other);

@@ -28,8 +28,8 @@ class Truth : public ::testing::Test {
     socket.state = state;
     socket.timer_ms = timer_ms;
     collector_.add(socket);
-    const TruthWord& truth = collector_.find(record_.key)->word(40007 / 64);
-    const auto has = [](std::uint64_t bits) { return (bits >> (40007 % 64) & 1); };
+    const TruthWord& truth = collector_.find(record_.key)->word(word_of_port(40007));
+    const auto has = [](std::uint64_t bits) { return (bits & bit_of_port(40007)) != 0; };
     std::uint64_t sets = has(truth.used) + has(truth.waiting);
     for (const std::uint64_t bits : truth.reusable) sets += has(bits);
     EXPECT_LE(sets, 1U);
@@ -137,16 +137,16 @@ TEST_F(Truth, ForgetsOnePort) {
                                      {TCP_TIME_WAIT, 1}}) {
     ASSERT_NE(sorted(kAlways, state, timer), Where::nowhere);
     kernel::SocketRecord neighbour;
-    neighbour.local = {record_.key.source, 40008};
+    neighbour.local = {record_.key.source, 40009};
     neighbour.remote = {record_.key.destination, record_.key.destination_port};
     neighbour.state = TCP_ESTABLISHED;
     collector_.add(neighbour);
     collector_.forget(record_.key, 40007);
-    const TruthWord& truth = collector_.find(record_.key)->word(40007 / 64);
+    const TruthWord& truth = collector_.find(record_.key)->word(word_of_port(40007));
     std::uint64_t others = truth.waiting;
     for (const std::uint64_t bits : truth.reusable) others |= bits;
     EXPECT_EQ(others, 0U);
-    EXPECT_EQ(truth.used, std::uint64_t{1} << (40008 % 64));
+    EXPECT_EQ(truth.used, bit_of_port(40009));
   }
 }
 
@@ -159,9 +159,9 @@ TEST_F(Truth, RemembersHowTheMapsStoodBefore) {
   collector_.begin(kAlways);
   collector_.expect({record_.key, record_.ref, record_.range}, *lane_);
   const LaneTruth& truth = *collector_.find(record_.key);
-  for (std::uint32_t port = 40000; port < 40020; ++port) {
-    const TruthWord& word = truth.word(port / 64);
-    const auto bit = [&](std::uint64_t bits) { return bits >> (port % 64) & 1; };
+  for (std::uint16_t port = 40000; port < 40020; ++port) {
+    const TruthWord& word = truth.word(word_of_port(port));
+    const auto bit = [&](std::uint64_t bits) { return (bits & bit_of_port(port)) != 0; };
     EXPECT_EQ(bit(word.released_before), port == 40010 || port == 40011) << port;
     EXPECT_EQ(bit(word.unmapped_before), port > 40013) << port;
   }
