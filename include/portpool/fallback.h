@@ -31,7 +31,10 @@ namespace portpool {
   X(unusual_address, "a link-local or unspecified destination has no lane")                    \
   X(unusual_socket, "the socket could not be examined")                                        \
   X(source_failed, "no source address of the pool leads to the destination")                   \
-  X(own_route, "the program chose mark or device, so the pool's source addresses do not apply")
+  X(own_route, "the program chose mark or device, and by which source address cannot be told") \
+  X(rewritten,                                                                                 \
+    "the destination is rewritten on the way (a service address), so its ports are "           \
+    "those of others")
 
 enum class FallbackReason : std::uint32_t {
 #define PORTPOOL_X(name, sentence) k_##name,

@@ -72,6 +72,9 @@ struct alignas(4096) LaneHints {
   std::atomic<std::uint64_t> next_probe_ns;   // fail-fast: when the kernel is asked again
   // fail-fast: the LaneInfo::full that the kernel has contradicted by giving a port.
   std::atomic<std::uint32_t> relieved;
+  // Connections whose destination was found to be rewritten on the way (cgroup/connect4), counted
+  // by clients.
+  std::atomic<std::uint32_t> rewritten;
 
   // bit w%64 of mid[map][w/64]: words[map][w] is not 0. Where a port's bit stands: port_place.h.
   alignas(64) std::atomic<std::uint64_t> mid[kPortMaps][kPortMidWords];

@@ -188,6 +188,7 @@ struct EntryFlags {
   static constexpr std::uint32_t fail_fast = 2;    // on_exhaustion = "fail-fast"
   static constexpr std::uint32_t balance = 4;      // source_policy = "balance"
   static constexpr std::uint32_t refused = 8;      // poold keeps no lane for this key
+  static constexpr std::uint32_t rewritten = 16;   // with refused: since it is rewritten on the way
 };
 
 // Written under a sequence lock: odd while being written, 0 when never used.

@@ -6,6 +6,7 @@
 #include <ctime>
 #include <optional>
 
+#include "base/address_text.h"
 #include "base/error.h"
 #include "cli/commands.h"
 #include "cli/outlet.h"
@@ -56,9 +57,15 @@ std::optional<doctor::LaneTableState> lane_table_of(const std::string& socket) {
   try {
     const Report report = read_report(SegmentReader(socket).view());
     if (report.stopped) return std::nullopt;
-    return doctor::LaneTableState{
-        report.lane_places, static_cast<std::uint32_t>(report.lanes.size()),
-        report.fallbacks[static_cast<std::size_t>(FallbackReason::k_no_lane)]};
+    doctor::LaneTableState state{
+        report.lane_places,
+        static_cast<std::uint32_t>(report.lanes.size()),
+        report.fallbacks[static_cast<std::size_t>(FallbackReason::k_no_lane)],
+        {}};
+    for (const Endpoint& destination : report.rewritten()) {
+      state.rewritten.push_back(to_text(destination));
+    }
+    return state;
   } catch (const UserError&) {
     return std::nullopt;
   }

@@ -26,6 +26,8 @@ bool is_possible(const LaneKey& question) {
          (is_unspecified(question.source) || is_v4(question.source) == is_v4(question.destination));
 }
 
+Endpoint destination_of(const LaneKey& key) { return {key.destination, key.destination_port}; }
+
 }  // namespace
 
 void Answers::take_requests() {
@@ -54,6 +56,7 @@ void Answers::free_dead_slots() {
 
 bool Answers::is_outdated(const LaneTable::Answer& answer) const {
   const LaneKey& question = answer.question;
+  if (work_.rewritten.contains(destination_of(question))) return !answer.lanes.empty();
   const auto sources = work_.settings.sources_for(question, work_.settings.pool_of(question));
   if (!sources.is_known()) return false;
   if (sources.is_absent()) return !answer.lanes.empty();
@@ -64,6 +67,21 @@ bool Answers::is_outdated(const LaneTable::Answer& answer) const {
   };
   return !std::equal(sources->begin(), sources->end(), answer.lanes.begin(), answer.lanes.end(),
                      leads_to);
+}
+
+void Answers::rewritten(const LaneRecord& lane) {
+  // Not for everybody, at least. Whoever may attach can say so of any lane; the kernel cannot be
+  // made to.
+  if (lane.has_sockets) return;
+  const Endpoint destination = destination_of(lane.key);
+  if (work_.rewritten.note(destination)) {
+    warn_once_a_minute(
+        "rewritten",
+        fmt::format("connects to {} are rewritten on the way (by a program at cgroup/connect4 or "
+                    "connect6?); they stay on the kernel's path and are tried again in {} s",
+                    to_text(destination), RewrittenDestinations::kRest.count()));
+  }
+  for (const LaneKey& question : work_.lanes.questions_to(lane)) ask_again(question);
 }
 
 bool Answers::run(const Slice& slice) {
@@ -113,6 +131,13 @@ bool Answers::plan_next() {
 
 void Answers::plan(const LaneKey& question) {
   Pending pending{question, {}};
+  if (work_.rewritten.contains(destination_of(question))) {
+    pending.settings = work_.settings.version();
+    pending.flags = EntryFlags::rewritten;
+    pending.refused = true;
+    pending_.push_back(std::move(pending));
+    return;
+  }
   const std::uint32_t pool = work_.settings.pool_of(question);
   const PoolRule& rule = work_.settings.rule(pool);
   const auto sources = work_.settings.sources_for(question, pool);
@@ -181,6 +206,7 @@ bool Answers::fill_next() {
   fill_lane(work_.hints(*record), *record, *truth, work_.blocked);
   record->filled = true;
   record->holds_ports = holds_ports(*record, *truth);
+  record->has_sockets = has_sockets(*truth);
   const bool known = walk_->complete && truth->range() == record->range;
   work_.note_supply(*record, known ? truth : nullptr);
   if (spdlog::should_log(spdlog::level::debug)) {

@@ -26,6 +26,9 @@ class Answers {
   // one.
   void ask_again(const LaneKey& question) { asked_.push_back(question); }
   bool is_outdated(const LaneTable::Answer& answer) const;
+  // Programs have found that the lane's destination is rewritten on the way. Not believed of a lane
+  // that the kernel has shown sockets of.
+  void rewritten(const LaneRecord& lane);
   // EntryFlags of an answer that has lanes.
   static std::uint32_t flags_for(const LaneKey& question, const PoolRule& rule);
 

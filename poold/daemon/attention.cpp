@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <system_error>
+#include <utility>
 
 #include "daemon/log.h"
 #include "daemon/slice.h"
@@ -44,6 +45,8 @@ Turn Attention::serve() {
 }
 
 void Attention::look_at(LaneRecord& record) {
+  const std::uint32_t reported = work_.hints(record).rewritten.load(std::memory_order_relaxed);
+  if (std::exchange(record.rewritten, reported) != reported) rewritten_(record);
   try {
     std::optional<std::size_t> looked_up;
     if (!is_out_of_date(record)) looked_up = check_port_by_port(record);

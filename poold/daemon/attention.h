@@ -12,9 +12,11 @@ namespace portpool {
 
 class Attention {
  public:
-  // needs_pass: called for a lane that only a pass can set right.
-  Attention(LaneWork& work, std::function<void()> needs_pass)
-      : work_(work), needs_pass_(std::move(needs_pass)) {}
+  // needs_pass: called for a lane that only a pass can set right. rewritten: for one that a program
+  // has reported.
+  Attention(LaneWork& work, std::function<void()> needs_pass,
+            std::function<void(const LaneRecord&)> rewritten)
+      : work_(work), needs_pass_(std::move(needs_pass)), rewritten_(std::move(rewritten)) {}
 
   // Looks at some of those lanes, port by port where few are in doubt; at most a twentieth of a
   // core in the long run.
@@ -28,6 +30,7 @@ class Attention {
 
   LaneWork& work_;
   std::function<void()> needs_pass_;
+  std::function<void(const LaneRecord&)> rewritten_;
   TruthCollector truth_;
   std::uint32_t from_ = 0;  // the place that the next turn begins with
   std::size_t lookups_ = 0;

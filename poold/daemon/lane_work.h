@@ -1,12 +1,14 @@
 // What the rooms of the reconciler share: the lanes, what they rest on, and what is known of ports.
 #pragma once
 
+#include <algorithm>
 #include <chrono>
 #include <string>
 
 #include "base/address_text.h"
 #include "base/clock.h"
 #include "daemon/lane_settings.h"
+#include "daemon/rewritten.h"
 #include "kernel/sock_diag.h"
 #include "lanes/lane_table.h"
 #include "lanes/supply.h"
@@ -24,6 +26,7 @@ struct LaneWork {
   Supply supply;
   BlockedPorts blocked;
   kernel::SockDiag sock_diag;  // for look-ups of single sockets; the walks have their own
+  RewrittenDestinations rewritten;
 
   LaneHints& hints(const LaneRecord& record) const { return lanes.hints(record); }
 
@@ -47,6 +50,12 @@ inline bool holds_ports(const LaneRecord& record, const LaneTruth& truth) {
     if (word.used != 0) return true;
   }
   return false;
+}
+
+// The kernel's table has sockets between the lane's ends.
+inline bool has_sockets(const LaneTruth& truth) {
+  return std::any_of(truth.words().begin(), truth.words().end(),
+                     [](const TruthWord& word) { return word.has_sockets(); });
 }
 
 inline std::string text_of(const LaneKey& key) {

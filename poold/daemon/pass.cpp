@@ -127,6 +127,7 @@ void Pass::update(const LaneTruth& truth) {
     changes_ += update_lane(lane, *record, truth, work_.blocked).total();
     plenty_now_ &= work_.note_supply(*record, &truth);
     record->holds_ports = holds_ports(*record, truth);
+    record->has_sockets = has_sockets(truth);
     record->rejections = lane.rejections.load(std::memory_order_relaxed);
   }
   if (sweeps_) sweep_rejected(lane, *record);

@@ -21,12 +21,15 @@ constexpr nanoseconds kShortestBlockedPause = std::chrono::milliseconds(500);
 Reconciler::Reconciler(EventLoop& loop, const StructureWriter& structure,
                        std::vector<PoolRule> rules, Strategy strategy)
     : loop_(loop),
-      work_{structure, {structure, std::move(rules), strategy}, LaneTable(structure), {}, {}, {}},
+      work_{structure, {structure, std::move(rules), strategy}, LaneTable(structure), {}, {}, {},
+            {}},
       walker_(structure.view()),
       room_(work_),
       answers_(work_, room_),
       pass_(work_, room_),
-      attention_(work_, [this] { pass_.hurry(); }),
+      attention_(
+          work_, [this] { pass_.hurry(); },
+          [this](const LaneRecord& lane) { answers_.rewritten(lane); }),
       review_(work_, answers_, [this] { pass_.want_now(); }),
       work_timer_(loop.add_timer([this] { work(); })),
       pass_timer_(loop.add_timer([this] { start_walk(); })),
@@ -73,6 +76,7 @@ void Reconciler::adopt() {
     LaneRecord* record = work_.lanes.at(place);
     if (record == nullptr) continue;
     record->rejections = work_.hints(*record).rejections.load(std::memory_order_relaxed);
+    record->rewritten = work_.hints(*record).rewritten.load(std::memory_order_relaxed);
   }
   review_.range_changed();
 }

@@ -46,7 +46,8 @@ struct PoolRange {  // of poold's configuration
 struct LaneTableState {  // of the daemon that runs here
   std::uint32_t places = 0;
   std::uint32_t in_service = 0;
-  std::uint64_t without_lane = 0;  // connects on the kernel's path for want of a lane, so far
+  std::uint64_t without_lane = 0;      // connects on the kernel's path for want of a lane, so far
+  std::vector<std::string> rewritten;  // destinations that are rewritten inside connect()
 };
 
 struct Facts {

@@ -22,9 +22,18 @@ Check check_lane_table(const Facts& facts) {
   check.evidence = {{"places", table.places},
                     {"in_service", table.in_service},
                     {"full", full},
-                    {"connects_without_lane", table.without_lane}};
+                    {"connects_without_lane", table.without_lane},
+                    {"rewritten", table.rewritten}};
   check.summary = fmt::format("{} of {} lanes in service", count_text(table.in_service),
                               count_text(table.places));
+  if (!table.rewritten.empty()) {
+    check.lines.push_back(fmt::format(
+        "{} rewritten on the way by a program at cgroup/connect4 or connect6 (a socket load "
+        "balancer), {} first: on the kernel's path; configure the backends' addresses in the "
+        "program if they shall come from the pool",
+        counted(table.rewritten.size(), "destination is", "destinations are"),
+        table.rewritten.front()));
+  }
   if (full) {
     check.status = Status::warn;
     check.summary += fmt::format(

@@ -140,7 +140,7 @@ bool LaneTable::publish(const LaneKey& question, const std::vector<const LaneRec
   }
   if (!place) return false;
   LaneChoice choice;
-  choice.flags = lanes.empty() ? EntryFlags::refused : flags;
+  choice.flags = lanes.empty() ? EntryFlags::refused | (flags & EntryFlags::rewritten) : flags;
   Answer entry{question, {}};
   for (const LaneRecord* record : lanes) {
     if (choice.count == kLanesPerEntry) break;
@@ -160,6 +160,14 @@ void LaneTable::clear_entry(std::uint32_t place) {
   link(place, entry->second, false);
   structure_.write_entry(place, entry->second.question, LaneChoice{});
   entries_.erase(entry);
+}
+
+std::vector<LaneKey> LaneTable::questions_to(const LaneRecord& record) const {
+  std::vector<LaneKey> questions;
+  for (const std::uint32_t place : record.entries) {
+    questions.push_back(entries_.at(place).question);
+  }
+  return questions;
 }
 
 void LaneTable::withdraw(const LaneKey& question) {

@@ -27,7 +27,9 @@ struct LaneRecord {
   kernel::PortRange range;
   bool filled = false;                 // its ports stand in its maps; no client finds it before
   bool holds_ports = false;            // some were in use when it was looked at last
+  bool has_sockets = false;            // and the kernel showed sockets there, TIME_WAIT included
   std::uint64_t rejections = 0;        // the lane's counter at the last pass
+  std::uint32_t rewritten = 0;         // the lane's counter at the last look at it
   SparsePorts suspect;                 // in no map and not in the kernel's table, seen once
   SparsePorts rejected;                // already in the rejected map at the last sweep of it
   std::vector<std::uint32_t> entries;  // places of the directory that lead to it
@@ -62,10 +64,13 @@ class LaneTable {
   // A place is about to be free again.
   bool comes_free() const { return !graves_.empty(); }
 
-  // Answers `question` with these lanes (1..kLanesPerEntry), or, with none, refuses it. False: the
-  // directory has no place left near the key's hash.
+  // Answers `question` with these lanes (1..kLanesPerEntry), or, with none, refuses it (of the
+  // flags only EntryFlags::rewritten holds then). False: the directory has no place left near the
+  // key's hash.
   bool publish(const LaneKey& question, const std::vector<const LaneRecord*>& lanes,
                std::uint32_t flags);
+  // Those that are answered with the lane.
+  std::vector<LaneKey> questions_to(const LaneRecord& record) const;
   // Clients find no lane for `question` any more, and ask again.
   void withdraw(const LaneKey& question);
   // The same for at most `count` answers from directory place `from` on. Returns where to go on; 0:

@@ -43,6 +43,16 @@ void read_shards(const SegmentView& view, Report& report) {
   }
 }
 
+// As poold has decided, which stands in the directory.
+bool is_rewritten(const SegmentView& view, const LaneKey& key) {
+  const auto says_so = [&](const Address& source) {
+    LaneChoice choice;
+    return find_lanes(view, {source, key.destination, key.destination_port}, choice) &&
+           choice.count == 0 && (choice.flags & EntryFlags::rewritten) != 0;
+  };
+  return says_so({}) || says_so(key.source);
+}
+
 void read_lanes(const SegmentView& view, Report& report) {
   for (std::uint32_t i = 0; i < view.pool_count(); ++i) {
     if (std::string name = pool_name(view.pool(i)); !name.empty()) {
@@ -62,6 +72,8 @@ void read_lanes(const SegmentView& view, Report& report) {
     out.counts = count_lane(lane, identity.ports, CountFrom::marked_maps);
     out.rejections = lane.rejections.load(std::memory_order_relaxed);
     out.exhausted = lane.exhausted.load(std::memory_order_relaxed);
+    out.rewritten =
+        lane.rewritten.load(std::memory_order_relaxed) != 0 && is_rewritten(view, identity.key);
     report.lanes.push_back(std::move(out));
   }
   std::stable_sort(report.lanes.begin(), report.lanes.end(), [](const auto& a, const auto& b) {
@@ -119,6 +131,17 @@ LatencySum Report::path(Route path) const {
     if (part.path == path) sum.add(part.latency);
   }
   return sum;
+}
+
+std::vector<Endpoint> Report::rewritten() const {
+  std::vector<Endpoint> found;
+  for (const LaneReport& lane : lanes) {
+    const Endpoint destination{lane.key.destination, lane.key.destination_port};
+    if (lane.rewritten && std::find(found.begin(), found.end(), destination) == found.end()) {
+      found.push_back(destination);
+    }
+  }
+  return found;
 }
 
 Report Report::since(const Report& earlier) const {

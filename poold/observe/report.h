@@ -44,6 +44,7 @@ struct LaneReport {
   LaneCounts counts;
   std::uint64_t rejections = 0;
   std::uint64_t exhausted = 0;
+  bool rewritten = false;  // out of use, since its destination is rewritten on the way
 };
 
 struct Report {
@@ -68,6 +69,8 @@ struct Report {
   std::vector<LaneReport> lanes;   // in service, fullest first
   std::uint32_t lane_places = 0;   // so many lanes the table has room for
 
+  // Destinations that poold keeps no lanes for because they are rewritten on the way, each once.
+  std::vector<Endpoint> rewritten() const;
   bool table_full() const { return lanes.size() >= lane_places; }
   void set_times(const DaemonTimes& times) {
     heartbeat_age_ms = times.heartbeat_age_ms;

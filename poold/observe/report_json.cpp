@@ -50,7 +50,8 @@ Json lanes(const Report& report) {
          {"free", lane.counts.free},
          {"reusable", lane.counts.reusable},
          {"rejections", lane.rejections},
-         {"exhausted", lane.exhausted}});
+         {"exhausted", lane.exhausted},
+         {"rewritten", lane.rewritten}});
   }
   return list;
 }

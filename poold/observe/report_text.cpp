@@ -75,6 +75,20 @@ std::string lane_rows(const Report& report) {
   return text;
 }
 
+std::string rewritten(const Report& report) {
+  constexpr std::size_t kShown = 5;
+  const std::vector<Endpoint> destinations = report.rewritten();
+  if (destinations.empty()) return "";
+  std::string text = "Rewritten on the way, and so on the kernel's path:";
+  for (std::size_t i = 0; i < destinations.size() && i < kShown; ++i) {
+    text += " " + to_text(destinations[i]);
+  }
+  if (destinations.size() > kShown) {
+    text += fmt::format(" and {} more (--json shows all)", destinations.size() - kShown);
+  }
+  return text + "\n";
+}
+
 std::string health(const Report& report) {
   if (report.stopped) return "stopped; programs under the shim are on the kernel's path";
   if (report.heartbeat_age_ms > kHeartbeatStaleMs) {
@@ -93,7 +107,7 @@ std::string report_as_text(const Report& report) {
                      name_of(report.control.mode), name_of(report.control.strategy),
                      report.port_low, report.port_high, report.clients) +
          "TCP connects\n" + paths(report) + fallbacks(report) + errors(report) + "\n" +
-         lane_rows(report);
+         lane_rows(report) + rewritten(report);
 }
 
 std::string report_summary(const Report& report) {

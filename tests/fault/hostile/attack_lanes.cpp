@@ -137,7 +137,7 @@ void Attack::ports() {
 }
 
 void Attack::lane_heads() {
-  constexpr std::size_t kWays = 8;
+  constexpr std::size_t kWays = 9;
   const std::size_t way = turn(kWays);
   const std::uint64_t beat = segment_.header().heartbeat.load();
   const std::uint64_t now = clock_ns(CLOCK_MONOTONIC);
@@ -171,6 +171,10 @@ void Attack::lane_heads() {
       case 6:
         for (auto& top : lane.top) put(top, static_cast<std::uint32_t>(random_()));
         break;
+      case 7:  // no destination is what it seems
+        put(lane.rewritten, static_cast<std::uint32_t>(random_()));
+        put(lane.attention, 1U);
+        break;
       default:  // nothing is free, and poold shall not be asked
         for (auto& top : lane.top) put(top, 0U);
         put(lane.attention, 1U);
@@ -179,7 +183,7 @@ void Attack::lane_heads() {
         put(lane.next_probe_ns, now + 10'000'000);
     }
   });
-  if (way == 0 || way == 4) ring();
+  if (way == 0 || way == 4 || way == 7) ring();
   ++stores_;
 }
 

@@ -157,6 +157,33 @@ TEST_F(Reconciling, AFullLaneIsLookedAtInEachPass) {
   EXPECT_LE(passes() - before, 3U) << "not only when all lanes are looked at";
 }
 
+// Whoever may attach can report any destination; the kernel's table speaks against it.
+TEST_F(Reconciling, RewrittenIsBelievedWhereTheKernelShowsNoSockets) {
+  const Descriptor listener(tcp_socket(AF_INET));
+  ASSERT_EQ(bind_error(listener.get(), SocketAddress("127.0.0.1:9001")), 0);
+  ASSERT_EQ(listen(listener.get(), 1), 0);
+  const Descriptor connection(connected_socket(SocketAddress("127.0.0.1:9001")));
+  ASSERT_TRUE(connection);
+  ask(0, 9001);
+  ask(1, 9002);
+  reconciler_->bell_rung();
+  ASSERT_TRUE(until([&] { return is_answered(9001) && is_answered(9002); }));
+  for (std::uint32_t i = 0; i < 2; ++i) {
+    view().lane_hints(i).rewritten = 77;
+    view().lane_hints(i).attention = 1;
+  }
+  reconciler_->bell_rung();
+  LaneChoice choice;
+  EXPECT_TRUE(
+      until([&] { return find_lanes(view(), question(9002), choice) && choice.count == 0; }));
+  EXPECT_EQ(choice.flags, EntryFlags::refused | EntryFlags::rewritten);
+  ASSERT_TRUE(
+      until([&] { return view().lane_hints(0).attention + view().lane_hints(1).attention == 0; }));
+  ASSERT_TRUE(until_passes(1));
+  EXPECT_TRUE(is_answered(9001));
+  EXPECT_FALSE(is_answered(9002));
+}
+
 // Takes a port as a program does that ends before it connects.
 std::uint16_t claim_and_forget(LaneHints& lane) {
   return static_cast<std::uint16_t>(claim(lane, Parity::even, 7));

@@ -105,14 +105,20 @@ TEST(Judgement, OrphansThatWereReset) {
 TEST(Judgement, LaneTable) {
   Facts facts = healthy();
   EXPECT_EQ(check_lane_table(facts).status, Status::ok) << "no daemon is no fault of its table";
-  facts.lane_table = LaneTableState{1024, 1023, 5};
+  facts.lane_table = LaneTableState{1024, 1023, 5, {}};
   EXPECT_EQ(check_lane_table(facts).status, Status::ok);
   facts.lane_table->in_service = 1024;
   const Check check = check_lane_table(facts);
   EXPECT_EQ(check.status, Status::warn);
   EXPECT_TRUE(mentions(check.summary, "1,024 of 1,024")) << check.summary;
   EXPECT_TRUE(mentions(check.fix, "max_lanes")) << check.fix;
-  facts.lane_table = LaneTableState{16384, 16384, 5};
+  facts.lane_table = LaneTableState{1024, 3, 5, {"10.0.0.1:80", "10.0.0.2:80"}};
+  const Check rewritten = check_lane_table(facts);
+  EXPECT_EQ(rewritten.status, Status::ok);
+  ASSERT_EQ(rewritten.lines.size(), 1U);
+  EXPECT_TRUE(mentions(rewritten.lines[0], "2 destinations are rewritten on the way"));
+  EXPECT_TRUE(mentions(rewritten.lines[0], "10.0.0.1:80"));
+  facts.lane_table = LaneTableState{16384, 16384, 5, {}};
   EXPECT_FALSE(mentions(check_lane_table(facts).fix, "max_lanes"));
 }
 
