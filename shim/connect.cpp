@@ -33,9 +33,8 @@ int by_kernel(const Call& call, SocketState& state, const SegmentView* view, con
       errno = EADDRNOTAVAIL;
     }
     count(view, missed->why);
-    if (missed->probed.generation != 0 && is_under_way(errno_of(result))) {
-      const ErrnoKeeper keep;
-      relieve(*view, missed->probed);
+    if (missed->lane.generation != 0 && is_under_way(errno_of(result))) {
+      learn_from_kernel(call, *view, *missed);
     }
   }
   const int error = errno_of(result);

@@ -30,10 +30,8 @@ bool chooses_route(int level, int name) {
   switch (level) {
     case SOL_SOCKET:
       return name == SO_MARK || name == SO_BINDTOIFINDEX;
-    case IPPROTO_IP:
-      return name == IP_UNICAST_IF;
     case IPPROTO_IPV6:
-      return name == IPV6_UNICAST_IF || name == IPV6_ADDR_PREFERENCES;
+      return name == IPV6_ADDR_PREFERENCES;
     default:
       return false;
   }

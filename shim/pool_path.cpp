@@ -6,10 +6,13 @@
 #include "portpool/lane.h"
 #include "portpool/system_call.h"
 #include "shim/attach.h"
+#include "shim/ends.h"
 #include "shim/lanes.h"
 #include "shim/process.h"
+#include "shim/question.h"
 #include "shim/real.h"
 #include "shim/record.h"
+#include "shim/route.h"
 #include "shim/strategy.h"
 #include "shim/tuple.h"
 
@@ -34,6 +37,10 @@ constexpr std::uint64_t kProbePauseNs = 10'000'000;
 // What fails later than this after the call began has been on the wire: the next source would cost
 // as much again.
 constexpr std::uint64_t kAtOnceNs = 50'000'000;
+// So many refused claims in one call: is it the lane's 4-tuple that the kernel looks at?
+constexpr int kDoubtfulAttempts = 4;
+// Without a refusal, of one call in 64 it is looked at where it has gone: 0.3 us.
+constexpr int kLookShift = 58;
 
 // What became of a call that the pool does not finish: with each port and lane that is tried it
 // only ever moves down this list.
@@ -83,32 +90,42 @@ void mark_used(const SegmentView& view, LaneHints& lane) {
   }
 }
 
+void note_ends(Ends ends, const SegmentView& view, LaneRef lane, SourceBy by) {
+  if (ends == Ends::other_destination) report_rewritten(view, lane);
+  if (ends != Ends::other_source) return;
+  if (by == SourceBy::route || by == SourceBy::asking) note_other_source(by == SourceBy::asking);
+}
+
 class PoolCall {
  public:
-  PoolCall(const Call& call, SocketState& state, const SegmentView& view, const LaneKey& question,
-           const LaneChoice& choice, Sharing sharing)
+  PoolCall(const Call& call, SocketState& state, const SegmentView& view, const Question& question,
+           Sharing sharing)
       : call_(call),
         state_(state),
         view_(view),
         question_(question),
-        choice_(choice),
         sharing_(sharing),
         strategy_(attached_strategy()),
         pinning_(pin_strategy(strategy_)),
         random_(random_at(call.start_ns)),
         reuse_is_set_(state.own_reuse) {}
 
-  bool run(int& result, Miss& miss) {
-    const std::uint32_t first = (choice_.flags & EntryFlags::balance) != 0
-                                    ? static_cast<std::uint32_t>(random_ >> 40) % choice_.count
-                                    : 0;
-    for (std::uint32_t i = 0; i < choice_.count && attempts_ < most_attempts(); ++i) {
-      const Outcome outcome = try_lane(choice_.lanes[(first + i) % choice_.count], result);
+  // `source`: where the lane was not to blame, that by which this socket really leaves; the call
+  // is to be made with lanes of that one.
+  bool run(int& result, Miss& miss, Address& source) {
+    const std::uint32_t first =
+        (question_.choice.flags & EntryFlags::balance) != 0
+            ? static_cast<std::uint32_t>(random_ >> 40) % question_.choice.count
+            : 0;
+    for (std::uint32_t i = 0; i < question_.choice.count && attempts_ < most_attempts(); ++i) {
+      const Outcome outcome =
+          try_lane(question_.choice.lanes[(first + i) % question_.choice.count], result);
       if (outcome == Outcome::finished) return true;
       if (outcome == Outcome::no_lane) break;
     }
     miss.why = reason_of(fate_);
-    if (fate_ == Fate::lane_full && fails_fast(miss)) {
+    const bool in_vain = fate_ == Fate::lane_full || fate_ == Fate::rejected;
+    if (in_vain && stays(miss, source) && fate_ == Fate::lane_full && fails_fast(miss)) {
       result = -1;
       count(&view_, Counter::k_failed_fast);
       Call failed = call_;
@@ -123,9 +140,7 @@ class PoolCall {
   }
 
  private:
-  bool names_sources() const {
-    return (choice_.flags & EntryFlags::bind_source) != 0 && !state_.has_source;
-  }
+  bool names_sources() const { return question_.by == SourceBy::pool; }
 
   int most_attempts() const { return sharing_ == Sharing::allowed ? kLastAttempts : kMaxAttempts; }
 
@@ -137,7 +152,9 @@ class PoolCall {
     LaneIdentity lane;
     if (!read_lane(view_, ref, lane)) return Outcome::next_lane;
     // What the program bound comes before what the pool names, and both before the kernel's choice.
-    source_ = names_sources() ? lane.key.source : question_.source;
+    source_ = names_sources()                     ? lane.key.source
+              : question_.by == SourceBy::program ? question_.key.source
+                                                  : Address{};
     if (strategy_ == Strategy::bind && names_sources() && !leads_to(source_, call_.destination)) {
       return without_source();
     }
@@ -187,18 +204,14 @@ class PoolCall {
     return claim_port(view_, port.lane, Offer::reusable, random_, port.port);
   }
 
-  // By a route of its own the socket may have another source than its lane.
-  bool source_is_known() const { return !state_.own_route || state_.has_source; }
-
   TupleUse use_of(const ClaimedPort& port, const TupleQuestions& questions) const {
-    return questions.ask({port.source, port.port.number()},
-                         {question_.destination, question_.destination_port});
+    return questions.ask({port.source, port.port.number()}, question_.endpoint());
   }
 
   // Before a bind() that meets no conflict: the connect() would, on a socket that stays bound.
   // False also when nothing is known: then the lane is believed.
   bool is_taken(const ClaimedPort& port) const {
-    if (port.standing == Standing::unused || !source_is_known()) return false;
+    if (port.standing == Standing::unused) return false;
     const TupleUse use = use_of(port, TupleQuestions());
     return use == TupleUse::used ||
            (use == TupleUse::reusable && port.standing != Standing::waiting);
@@ -208,7 +221,6 @@ class PoolCall {
   // ago stays out until poold has looked. The kernel's own choice would know better, but passes
   // over it for being bound.
   Outcome share_withheld(LaneRef ref, const LaneIdentity& lane, int& result) {
-    if (!source_is_known()) return Outcome::next_lane;
     std::uint32_t left = kWithheld;
     for (const PortMapId id : {PortMapId::rejected, PortMapId::quarantine}) {
       const PortMap map = port_map(view_.lane_hints(ref.index), id);
@@ -333,28 +345,53 @@ class PoolCall {
       set_socket_state(call_.fd, state_);
     } else if (!is_under_way(error)) {
       end_attempt(call_.fd, call_.family(), state_);
-    } else if (state_.own_route && !left_from_lane()) {
-      // By its own route it has another source: toward that one the port is another lane's affair.
+    } else if (is_looked_at() && !went_by_lane()) {
+      // Its port is another lane's affair.
       give_back(state_, Release::free);
       state_.pinned = false;
       set_socket_state(call_.fd, state_);
     }
   }
 
-  bool left_from_lane() const {
-    const ErrnoKeeper keep;
+  bool is_looked_at() const {
+    return attempts_ > 0 || question_.by == SourceBy::asking || random_ >> kLookShift == 0;
+  }
+
+  bool went_by_lane() const {
     LaneIdentity lane;
-    OwnAddress own;
-    return read_lane(view_, state_.lane_ref(), lane) && own_address(call_.fd, own) &&
-           own.endpoint.address == lane.key.source;
+    if (!read_lane(view_, state_.lane_ref(), lane)) return true;
+    const Ends ends = ends_of(call_.fd, lane.key, attempts_ >= kDoubtfulAttempts);
+    note_ends(ends, view_, state_.lane_ref(), question_.by);
+    return ends == Ends::of_lane;
+  }
+
+  // Whether the socket is sure to leave from the source of its lanes, so that what they say holds
+  // for it.
+  bool stays(Miss& miss, Address& source) const {
+    if (question_.by == SourceBy::route) {
+      Address learned;
+      if (process_routes() == Routes::unforeseeable ||
+          !learn_source(call_.fd, question_.endpoint(), learned)) {
+        return false;
+      }
+      LaneIdentity lane;
+      if (!read_lane(view_, question_.choice.lanes[0], lane)) return false;
+      if (lane.key.source != learned) {
+        source = learned;
+        return false;
+      }
+    }
+    miss.lane = question_.choice.lanes[0];
+    miss.by = question_.by;
+    return process_routes() != Routes::unforeseeable || question_.by != SourceBy::asking;
   }
 
   // Nothing is free, by the kernel's own table, in every lane; and it is not this call's turn to
   // ask the kernel whether that is still so.
   bool fails_fast(Miss& miss) {
-    if ((choice_.flags & EntryFlags::fail_fast) == 0) return false;
-    for (std::uint32_t i = 0; i < choice_.count; ++i) {
-      const LaneRef ref = choice_.lanes[i];
+    if ((question_.choice.flags & EntryFlags::fail_fast) == 0) return false;
+    for (std::uint32_t i = 0; i < question_.choice.count; ++i) {
+      const LaneRef ref = question_.choice.lanes[i];
       const std::uint32_t full = view_.lane_info(ref.index).full.load(std::memory_order_relaxed);
       const LaneHints& hints = view_.lane_hints(ref.index);
       if (!in_service(view_, ref) || full == 0 ||
@@ -362,13 +399,13 @@ class PoolCall {
         return false;
       }
     }
-    LaneHints& lane = view_.lane_hints(choice_.lanes[0].index);
+    LaneHints& lane = view_.lane_hints(question_.choice.lanes[0].index);
     std::uint64_t due = lane.next_probe_ns.load(std::memory_order_relaxed);
     // A time further away than a pause was not set by a call like this one.
     const bool is_due = call_.start_ns >= due || due > call_.start_ns + 2 * kProbePauseNs;
     if (is_due && lane.next_probe_ns.compare_exchange_strong(due, call_.start_ns + kProbePauseNs,
                                                              std::memory_order_relaxed)) {
-      miss.probed = choice_.lanes[0];
+      miss.probes = true;
       return false;
     }
     return true;
@@ -380,7 +417,7 @@ class PoolCall {
       pinning_.unpin(call_.fd);
     } else if (touched_) {
       restore_after_bind(call_.fd, call_.family(), state_.own_reuse,
-                         state_.has_source ? &question_.source : nullptr);
+                         state_.has_source ? &question_.key.source : nullptr);
     }
     if (state_.pool_source) unbind_source(call_.fd, call_.family());
     set_socket_state(call_.fd, state_);
@@ -389,8 +426,7 @@ class PoolCall {
   const Call& call_;
   SocketState& state_;
   const SegmentView& view_;
-  const LaneKey& question_;
-  const LaneChoice& choice_;
+  const Question& question_;
   const Sharing sharing_;
   const Strategy strategy_;
   const PinStrategy& pinning_;
@@ -404,50 +440,24 @@ class PoolCall {
   Fate fate_ = Fate::no_lane;
 };
 
-// The question to the directory: which lanes may this call use?
-bool lane_key(const Call& call, const SocketState& state, LaneKey& key) {
-  key = {{}, call.destination.address, call.destination.port};
-  if (state.has_source) {
-    OwnAddress own;
-    if (!own_address(call.fd, own)) return false;
-    key.source = own.endpoint.address;
-  }
-  // To an unspecified address means to this host (tcp_v4_connect, tcp_v6_connect); from a bound
-  // socket it means to that socket's own address, which nobody does.
-  if (is_unspecified(key.destination) && !state.has_source) {
-    key.destination = loopback_like(key.destination);
-  }
-  return !is_unspecified(key.destination) && !is_link_local_v6(key.destination);
-}
-
 }  // namespace
 
 bool connect_by_pool(const Call& call, SocketState& state, const SegmentView& view, Sharing sharing,
                      int& result, Miss& miss) {
-  LaneKey key;
-  LaneChoice choice;
-  if (state.own_range) {
-    miss.why = FallbackReason::k_own_port_range;
-  } else if (!lane_key(call, state, key)) {
-    miss.why = FallbackReason::k_unusual_address;
-  } else if (!find_lanes(view, key, choice)) {
-    request_lane(view, key);
-    miss.why = FallbackReason::k_no_lane;
-  } else if (choice.count == 0) {
-    miss.why = FallbackReason::k_lane_refused;
-  } else if ((choice.flags & EntryFlags::bind_source) != 0 && !state.has_source &&
-             (state.own_route || has_own_route(call.fd))) {
-    miss.why = FallbackReason::k_own_route;
-  } else {
-    return PoolCall(call, state, view, key, choice, sharing).run(result, miss);
-  }
-  return false;
+  Question question;
+  if (!ask_for_lanes(call, state, view, question, miss.why)) return false;
+  Address source;
+  if (PoolCall(call, state, view, question, sharing).run(result, miss, source)) return true;
+  if (is_unspecified(source)) return false;
+  note_other_source(false);
+  return ask_for_lanes_of(source, view, question, miss.why) &&
+         PoolCall(call, state, view, question, sharing).run(result, miss, source);
 }
 
 void keep_lane(const Call& call, const SocketState& state, const SegmentView& view) {
   LaneKey key;
   LaneChoice choice;
-  if (state.own_range || !lane_key(call, state, key)) return;
+  if (state.own_range || !key_of(call, state, key)) return;
   if (!find_lanes(view, key, choice)) {
     request_lane(view, key);
   } else if (choice.count > 0) {
@@ -467,12 +477,19 @@ bool connect_after_kernel(const Call& call, SocketState& state, const SegmentVie
   return false;
 }
 
-void relieve(const SegmentView& view, LaneRef ref) {
-  if (!in_service(view, ref)) return;
-  LaneHints& hints = view.lane_hints(ref.index);
-  hints.relieved.store(view.lane_info(ref.index).full.load(std::memory_order_relaxed),
+void learn_from_kernel(const Call& call, const SegmentView& view, const Miss& miss) {
+  const ErrnoKeeper keep;
+  LaneIdentity lane;
+  if (!read_lane(view, miss.lane, lane)) return;
+  const Ends ends = ends_of(call.fd, lane.key, miss.why == FallbackReason::k_rejected);
+  note_ends(ends, view, miss.lane, miss.by);
+  // From another source the lane may be as full as before. (Where the pool names sources, the
+  // kernel's is always another, and a way out all the same.)
+  if (!miss.probes || (ends == Ends::other_source && miss.by != SourceBy::pool)) return;
+  LaneHints& hints = view.lane_hints(miss.lane.index);
+  hints.relieved.store(view.lane_info(miss.lane.index).full.load(std::memory_order_relaxed),
                        std::memory_order_relaxed);
-  ask_attention(view, ref);
+  ask_attention(view, miss.lane);
 }
 
 int connect_stuck(const Call& call, SocketState& state) {

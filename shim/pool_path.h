@@ -3,14 +3,18 @@
 
 #include "portpool/segment.h"
 #include "shim/call.h"
+#include "shim/question.h"
 
 namespace portpool::shim {
 
 // Why the pool did not finish a call, and what the kernel's answer to it will be good for.
 struct Miss {
   FallbackReason why = FallbackReason::k_no_lane;
-  // fail-fast: this lane is full, and the call is the one that asks the kernel whether it still is.
-  LaneRef probed;
+  // The lane that was full or refused, for a socket that was to leave from its source; else none.
+  LaneRef lane;
+  SourceBy by = SourceBy::route;
+  // fail-fast: the call is the one that asks the kernel whether the lane still is full.
+  bool probes = false;
 };
 
 enum class Sharing {
@@ -34,9 +38,9 @@ void keep_lane(const Call& call, const SocketState& state, const SegmentView& vi
 bool connect_after_kernel(const Call& call, SocketState& state, const SegmentView& view,
                           int& result);
 
-// The kernel gave a port though the lane is marked full: nobody fails fast on it until poold has
-// looked again.
-void relieve(const SegmentView& view, LaneRef lane);
+// The kernel gave a port though miss.lane was full or refused: was it that lane's at all? If so,
+// and it is marked full, nobody fails fast on it until poold has looked again.
+void learn_from_kernel(const Call& call, const SegmentView& view, const Miss& miss);
 
 // The same for a socket that keeps its port from an earlier attempt.
 int connect_stuck(const Call& call, SocketState& state);

@@ -33,7 +33,7 @@ struct SocketState {
   bool pool_source : 1 = false;
   bool own_reuse : 1 = false;  // the program itself set SO_REUSEADDR
   // The program chose mark or device (SO_MARK, SO_BINDTODEVICE and their like): the kernel's route,
-  // and so the source address, may be another than poold was told.
+  // and so the source address, may be another than poold was told. It is asked for (route.h).
   bool own_route : 1 = false;
   std::uint16_t port = 0;
   std::uint32_t lane = 0;  // LaneRef::pack()

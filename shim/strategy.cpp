@@ -1,12 +1,8 @@
 #include "shim/strategy.h"
 
-#include <sys/syscall.h>
-#include <unistd.h>
-
 #include <cerrno>
 
 #include "portpool/linux.h"
-#include "portpool/system_call.h"
 #include "shim/real.h"
 
 namespace portpool::shim {
@@ -81,22 +77,6 @@ bool is_source_error(int error) {
     default:
       return false;
   }
-}
-
-bool leads_to(const Address& source, const Endpoint& destination) {
-  const int family = is_v4(destination.address) ? AF_INET : AF_INET6;
-  const int probe = static_cast<int>(system_call(SYS_socket, family, SOCK_DGRAM | SOCK_CLOEXEC, 0));
-  if (probe < 0) return true;
-  sockaddr_storage address;
-  socklen_t length = sockaddr_from_endpoint({source, 0}, family, address);
-  bool leads = system_call(SYS_bind, probe, &address, length) == 0;
-  if (leads) {
-    length = sockaddr_from_endpoint(destination, family, address);
-    leads = system_call(SYS_connect, probe, &address, length) == 0;
-  }
-  leads = leads || !is_source_error(errno);
-  system_call(SYS_close, probe);
-  return leads;
 }
 
 void restore_after_bind(int fd, int family, bool reuse, const Address* source) {

@@ -42,11 +42,6 @@ const PinStrategy& pin_strategy(Strategy strategy);
 // one, or with the kernel's choice, there may be none.
 bool is_source_error(int error);
 
-// Whether the kernel finds a way from `source` to `destination`, asked with a datagram socket that
-// is closed again and sends nothing (four system calls). For bind() with a port, which cannot be
-// undone when the connect() then fails for its source. What cannot be asked counts as true.
-bool leads_to(const Address& source, const Endpoint& destination);
-
 // After binds that failed: the kernel has forgotten an address that the socket was bound to, and
 // SO_REUSEADDR may have changed.
 void restore_after_bind(int fd, int family, bool reuse, const Address* source);

@@ -16,12 +16,6 @@
 #ifndef SO_BINDTOIFINDEX
 #define SO_BINDTOIFINDEX 62  // Linux 5.0: int, index of the device
 #endif
-#ifndef IP_UNICAST_IF
-#define IP_UNICAST_IF 50  // Linux 3.4
-#endif
-#ifndef IPV6_UNICAST_IF
-#define IPV6_UNICAST_IF 76  // Linux 3.4
-#endif
 #ifndef IPV6_ADDR_PREFERENCES
 #define IPV6_ADDR_PREFERENCES 72  // Linux 2.6.26, RFC 5014
 #endif

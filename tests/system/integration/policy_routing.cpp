@@ -1,15 +1,10 @@
 // Routing by more than the destination: the source address is the one that an unshimmed program
 // gets.
-#include <net/if.h>
-#include <netinet/tcp.h>
-#include <sys/syscall.h>
-#include <unistd.h>
-
-#include <cerrno>
 #include <memory>
 
 #include "support/far_side.h"
 #include "system/integration/common.h"
+#include "system/integration/routed_sockets.h"
 
 namespace portpool::test {
 namespace {
@@ -18,62 +13,17 @@ const std::string kFar = kFarHost + ":9001";
 const std::string kFarV6 = kFarHostV6 + ":9001";
 constexpr int kConnects = 6;
 
-// By a system call: `unseen` options are set in ways that no interposed function sees.
-void set_option(int fd, int level, int name, const void* value, socklen_t length, bool unseen) {
-  CHECK_THAT((unseen ? syscall(SYS_setsockopt, fd, level, name, value, length)
-                     : setsockopt(fd, level, name, value, length)) == 0);
-}
-
-void set_number(int fd, int level, int name, int value, bool unseen) {
-  set_option(fd, level, name, &value, sizeof value, unseen);
-}
-
-// "mark=7", "device=u2", "index=u2", "tos=16".
-void apply(const std::string& option, int fd, bool unseen) {
-  const std::size_t equals = option.find('=');
-  const std::string name = option.substr(0, equals);
-  const std::string value = option.substr(equals + 1);
-  if (name == "mark") {
-    set_number(fd, SOL_SOCKET, SO_MARK, std::stoi(value), unseen);
-  } else if (name == "device") {
-    set_option(fd, SOL_SOCKET, SO_BINDTODEVICE, value.c_str(),
-               static_cast<socklen_t>(value.size() + 1), unseen);
-  } else if (name == "index") {
-    set_number(fd, SOL_SOCKET, SO_BINDTOIFINDEX, static_cast<int>(if_nametoindex(value.c_str())),
-               unseen);
-  } else if (name == "tos") {
-    set_number(fd, IPPROTO_IP, IP_TOS, std::stoi(value), unseen);
-  }
-}
-
-std::string host_of(const SocketAddress& address) {
-  const std::string text = address.text();
-  return text.substr(0, text.rfind(':'));
-}
-
-// DESTINATION OPTION WAY: connects with the option and says from which address. WAY is 'plainly',
-// 'nonblocking', 'unseen', or 'duplicate' (the option is set on a duplicate of the socket).
+// DESTINATION OPTION WAY: connects with the option and says from which address.
 GUEST(connect_with_option) {
   const SocketAddress destination(arguments.at(0));
   const std::string& option = arguments.at(1);
   const std::string& way = arguments.at(2);
-  if (option.starts_with("uid=")) {
-    const auto uid = static_cast<uid_t>(std::stoi(option.substr(4)));
-    CHECK_THAT(setresuid(uid, uid, uid) == 0);
-  }
+  apply_to_process(option);
   for (int i = 0; i < kConnects; ++i) {
-    const int fd = tcp_socket(destination.family(), way == "nonblocking" ? SOCK_NONBLOCK : 0);
-    CHECK_THAT(fd >= 0);
-    // One that gets no answer shall not take a minute.
-    set_number(fd, IPPROTO_TCP, TCP_SYNCNT, 1, true);
-    const int other = way == "duplicate" ? dup(fd) : -1;
-    apply(option, other >= 0 ? other : fd, way == "unseen");
-    int error = connect_error(fd, destination);
-    if (error == EINPROGRESS) error = finish_connect(fd);
+    const auto [fd, error] = connect_routed(destination, option, way);
     say(error_name(error) + " " + host_of(local_address(fd)));
     CHECK_THAT(error == 0);
     CHECK_THAT(echo_round_trip(fd));
-    if (other >= 0) close(other);
     close_with_reset(fd);
   }
 }
