@@ -32,8 +32,10 @@ class Incidents(unittest.TestCase):
                 text=True,
                 env={**os.environ, "TMPDIR": folder},
             )
-            self.assertEqual(process.returncode, 0, process.stdout)
             print(process.stdout)
+            if process.returncode == 2 and "no program can be put at cgroup" in process.stdout:
+                self.skipTest(process.stdout.splitlines()[-1])
+            self.assertEqual(process.returncode, 0, process.stdout)
             self.assertEqual(os.listdir(folder), ["report.json"], "it leaves nothing behind")
             with open(report, encoding="utf-8") as file:
                 self.report = json.load(file)
@@ -180,6 +182,21 @@ class Incidents(unittest.TestCase):
         self.assertEqual((report["pool_active"], report["pool_passive"]), ("fetched", "fetched"))
         after = self.check("pool", "bound-sockets")
         self.assertEqual(after["evidence"].get("in_range", 0), 0, after)
+
+    def test_service_address(self):
+        report = self.run_incident("service-address")
+        for run in ("kernel", "first", "second", "backend"):
+            self.assertEqual(report[run], {"ok": 500}, run)
+        first, second, backend = (report["status"][run] for run in ("first", "second", "backend"))
+        self.assertGreater(first["rejections"], 0)
+        self.assertGreater(first["fallbacks"]["rewritten"], 0)
+        # A new process finds it known. (It is tried again every ten seconds.)
+        self.assertGreater(second["fallbacks"]["rewritten"], first["fallbacks"]["rewritten"])
+        self.assertTrue(any(lane["rewritten"] for lane in second["lanes"]), second["lanes"])
+        self.assertEqual(
+            self.check("service", "lane-table")["evidence"]["rewritten"], ["10.96.0.10:80"]
+        )
+        self.assertGreater(backend["connects"]["pool"] - second["connects"]["pool"], 100)
 
 
 if __name__ == "__main__":
