@@ -38,12 +38,10 @@ bool has_mark(int fd) {
 // Binds once more, now with a port. Failing (no port free), the socket stays as it was.
 bool make_real(int fd) {
   OwnAddress own;
-  if (!own_address(fd, own) || own.endpoint.port != 0) return false;
+  if (!is_tcp(fd) || !own_address(fd, own) || own.endpoint.port != 0) return false;
   const bool marked = has_mark(fd);
-  if (!set_no_port(fd, 0)) return false;
   if (marked) set_mark(fd, 0);
   if (real().bind(fd, reinterpret_cast<sockaddr*>(&own.raw), own.length) != 0) {
-    set_no_port(fd, 1);
     if (marked) set_mark(fd, kDeferredMark);
     return false;
   }
@@ -101,18 +99,18 @@ int bind_call(int fd, const sockaddr* address, socklen_t length) {
   bool deferring = false;
   if (open_port && !state.own_no_port && !state.own_range) {
     const ErrnoKeeper keep;
-    deferring = defers_binds() && set_no_port(fd, 1);
+    deferring = defers_binds() && is_tcp(fd) && set_no_port(fd, 1);
     if (deferring) set_mark(fd, kDeferredMark);
   }
   const int result = real().bind(fd, address, length);
-  if (result != 0) {
+  if (deferring) {
+    // Looked at by bind() alone (__inet_bind): the program does not see it, nor do accepted sockets
+    // inherit it.
     const ErrnoKeeper keep;
-    if (deferring) {
-      set_no_port(fd, 0);
-      set_mark(fd, 0);
-    }
-    return result;
+    set_no_port(fd, 0);
+    if (result != 0) set_mark(fd, 0);
   }
+  if (result != 0) return result;
   const bool left_open = open_port && (deferring || state.own_no_port);
   state.deferred = deferring;
   if (deferring) count(mapped_segment(), Counter::k_binds_deferred);

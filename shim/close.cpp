@@ -64,9 +64,27 @@ int close_call(int fd) {
   return result;
 }
 
+// libc closes the stream's descriptor by a close() of its own.
+int fclose_call(FILE* stream) {
+  if (settings.mode == ProcessMode::off) return real().fclose(stream);
+  SocketState state;
+  Release how = Release::quarantine;
+  {
+    const ErrnoKeeper keep;
+    const int fd = fileno(stream);
+    if (fd >= 0) state = take_socket_state(fd);
+    if (state.pinned) how = release_at_close(fd, state);
+  }
+  const int result = real().fclose(stream);
+  give_back(state, how);
+  return result;
+}
+
 int close_range_call(unsigned first, unsigned last, int flags) {
   const int result = real().close_range(first, last, flags);
-  if (result == 0 && (flags & static_cast<int>(CLOSE_RANGE_CLOEXEC)) == 0) {
+  if (result != 0) return result;
+  if ((flags & static_cast<int>(CLOSE_RANGE_UNSHARE)) != 0) close_socket_table();
+  if ((flags & static_cast<int>(CLOSE_RANGE_CLOEXEC)) == 0 && !in_borrowed_memory()) {
     forget_sockets(first, last);
   }
   return result;
@@ -74,7 +92,14 @@ int close_range_call(unsigned first, unsigned last, int flags) {
 
 void closefrom_call(int first) {
   real().closefrom(first);
+  if (in_borrowed_memory()) return;
   forget_sockets(first < 0 ? 0 : static_cast<unsigned>(first), ~0U);
+}
+
+int dup_call(int fd) {
+  const int result = real().dup(fd);
+  if (result >= 0) set_socket_state(result, SocketState{});
+  return result;
 }
 
 int dup2_call(int from, int to) {

@@ -64,6 +64,14 @@ bool ends_attempt(int error) {
 
 // A call on a socket that is connecting or connected: asks how it went, or is refused.
 int continue_call(int fd, const sockaddr* address, socklen_t length, SocketState state) {
+  if (state.pinned && !state.stuck && is_closed_tcp(fd)) {
+    // Refused, which this call tells; or given up by shutdown(), and then this one begins anew.
+    end_attempt(fd, address->sa_family, state);
+    const int result = real().connect(fd, address, length);
+    state.started = is_under_way(errno_of(result));
+    if (state.started) set_socket_state(fd, state);
+    return result;
+  }
   const int result = real().connect(fd, address, length);
   if (ends_attempt(errno_of(result))) end_attempt(fd, address->sa_family, state);
   return result;
@@ -110,6 +118,15 @@ bool learn_socket(int fd, SocketState& state) {
   return true;
 }
 
+// Before a pin is taken away. Any other range is the program's own, and stays: set through another
+// descriptor, or of another socket that has the number now. Then the socket is looked at anew.
+bool attempt_left_pin(int fd, SocketState& state) {
+  if (has_range(fd, PortRange{state.port, state.port}.pack())) return true;
+  const SegmentView* view = mapped_segment();
+  state = examine_socket(fd, view != nullptr ? view->network_namespace().cookie : 0);
+  return false;
+}
+
 }  // namespace
 
 void record_call(const Call& call, const SocketState& state, Route path, int error) {
@@ -129,10 +146,11 @@ void end_attempt(int fd, int family, SocketState& state) {
   if (state.pinned && !state.stuck) {
     give_back(state, Release::free);
     state.pinned = false;
-    // A range that the program has set since is its own, and stays.
-    if (!state.own_range) pin_strategy(Strategy::port_range).unpin(fd);
+    if (!state.own_range && attempt_left_pin(fd, state)) {
+      pin_strategy(Strategy::port_range).unpin(fd);
+    }
   }
-  if (state.pool_source) unbind_source(fd, family);
+  if (state.pool_source && is_tcp(fd)) unbind_source(fd, family);
   state.started = false;
   set_socket_state(fd, state);
 }
@@ -151,6 +169,10 @@ int connect_call(int fd, const sockaddr* address, socklen_t length) {
   if (state.started) return continue_call(fd, address, length, state);
 
   Call call{fd, address, length, destination, now_ns(), Route::pool};
+  // Right after its socket() the word needs no proof: that would be some 3 % of a connect().
+  if (state.kind == SocketKind::tcp && fd != newest_socket.load(std::memory_order_relaxed) &&
+      !is_tcp(fd))
+    state = SocketState{};
   if (state.kind == SocketKind::unknown && !learn_socket(fd, state)) {
     return real().connect(fd, address, length);
   }

@@ -1,5 +1,6 @@
 // The interposed functions: one-line forwards, nothing else.
 #include <cstdarg>
+#include <cstdio>
 
 #include "shim/calls.h"
 #include "shim/real.h"
@@ -28,6 +29,15 @@ PORTPOOL_EXPORT int setsockopt(int fd, int level, int name, const void* value,
                                socklen_t length) noexcept {
   return setsockopt_call(fd, level, name, value, length);
 }
+
+PORTPOOL_EXPORT int getsockopt(int fd, int level, int name, void* value,
+                               socklen_t* length) noexcept {
+  return getsockopt_call(fd, level, name, value, length);
+}
+
+PORTPOOL_EXPORT int fclose(FILE* stream) { return fclose_call(stream); }
+
+PORTPOOL_EXPORT int dup(int fd) noexcept { return dup_call(fd); }
 
 PORTPOOL_EXPORT int close(int fd) { return close_call(fd); }
 

@@ -7,6 +7,7 @@
 #include <cstring>
 
 #include "portpool/linux.h"
+#include "portpool/system_call.h"
 #include "shim/calls.h"
 #include "shim/lanes.h"
 #include "shim/process.h"
@@ -77,6 +78,25 @@ bool learn_option(SocketState& state, int level, int name, const void* value, so
   return true;
 }
 
+// Not what the program has set: a pin, or the mark of a deferred bind.
+bool is_our_range(int fd, std::uint32_t range) {
+  if (range == kDeferredMark) return true;
+  const SocketState state = socket_state(fd);
+  if (state.own_range) return false;
+  const PortRange pin = PortRange::unpack(range);
+  if (pin.low != pin.high) return false;
+  if (state.pinned && !state.stuck && state.port == pin.low) return true;
+  // On a descriptor that we do not know: the port that the socket has, or had.
+  OwnAddress own;
+  return state.kind == SocketKind::unknown && !one_port_ranges_are_own && is_tcp(fd) &&
+         own_address(fd, own) && own.endpoint.port == pin.low;
+}
+
+// The bind strategy shares ports by SO_REUSEADDR.
+bool is_our_reuse(const SocketState& state) {
+  return state.kind == SocketKind::tcp && state.stuck && !state.own_reuse;
+}
+
 void set_nonblocking(int fd, bool nonblocking) {
   SocketState state = socket_state(fd);
   if (state.kind != SocketKind::tcp || state.nonblocking == nonblocking) return;
@@ -103,6 +123,7 @@ int socket_call(int domain, int type, int protocol) {
     state.nonblocking = (type & SOCK_NONBLOCK) != 0;
   }
   set_socket_state(fd, state);
+  newest_socket.store(fd, std::memory_order_relaxed);
   return fd;
 }
 
@@ -113,6 +134,22 @@ int setsockopt_call(int fd, int level, int name, const void* value, socklen_t le
   SocketState state = socket_state(fd);
   if (state.kind == SocketKind::tcp && learn_option(state, level, name, value, length)) {
     set_socket_state(fd, state);
+  }
+  return result;
+}
+
+int getsockopt_call(int fd, int level, int name, void* value, socklen_t* length) {
+  const int result = real().getsockopt(fd, level, name, value, length);
+  const bool range = level == IPPROTO_IP && name == IP_LOCAL_PORT_RANGE;
+  const bool reuse = level == SOL_SOCKET && name == SO_REUSEADDR;
+  if ((!range && !reuse) || result != 0 || !is_active()) return result;
+  const ErrnoKeeper keep;
+  // The whole of it: the program may have asked for a byte.
+  std::uint32_t number = 0;
+  socklen_t whole = sizeof number;
+  if (system_call(SYS_getsockopt, fd, level, name, &number, &whole) == 0 && number != 0 &&
+      (range ? is_our_range(fd, number) : is_our_reuse(socket_state(fd)))) {
+    std::memset(value, 0, *length);
   }
   return result;
 }
@@ -148,6 +185,7 @@ int setns_call(int fd, int type) {
 int unshare_call(int flags) {
   const int result = real().unshare(flags);
   if (result == 0 && (flags & CLONE_NEWNET) != 0) namespace_changed = true;
+  if (result == 0 && (flags & CLONE_FILES) != 0) close_socket_table();
   return result;
 }
 

@@ -82,6 +82,11 @@ __attribute__((constructor)) void start() {
 
 }  // namespace
 
+bool in_borrowed_memory() {
+  const std::uint32_t owner = known_pid();
+  return owner != 0 && owner != static_cast<std::uint32_t>(system_call(SYS_getpid));
+}
+
 std::uint64_t random_at(std::uint64_t now) {
   const auto here = reinterpret_cast<std::uintptr_t>(&now);
   return mix(secret[0] ^ now, secret[1] ^ here);

@@ -34,6 +34,11 @@ inline std::uint64_t now_ns() { return clock_ns(CLOCK_MONOTONIC); }
 // CPU time of the calling thread. A system call, unlike now_ns(): some 0.2 us.
 inline std::uint64_t thread_cpu_ns() { return clock_ns(CLOCK_THREAD_CPUTIME_ID); }
 
+// This is a child that runs in its parent's memory, with descriptors of its own: of vfork(), or of
+// clone(2) with CLONE_VM. What it closes is open in the parent. One system call; false where the
+// kernel cannot tell (before Linux 4.14).
+bool in_borrowed_memory();
+
 // Unforeseeable for anybody outside the process: keyed by 128 secret bits, varied by time and
 // thread. Needs no state of its own, so it is safe in signal handlers and differs after fork().
 std::uint64_t random_at(std::uint64_t now);

@@ -32,11 +32,14 @@ __attribute__((noinline)) void fill() {
   find(table.close_range, "close_range", &substitute_close_range);
   find(table.closefrom, "closefrom", &substitute_closefrom);
   find(table.connect, "connect");
+  find(table.dup, "dup");
   find(table.dup2, "dup2");
   find(table.dup3, "dup3");
+  find(table.fclose, "fclose");
   find(table.fcntl, "fcntl");
   find(table.fcntl64, "fcntl64", table.fcntl);
   find(table.getsockname, "getsockname");
+  find(table.getsockopt, "getsockopt");
   find(table.ioctl, "ioctl");
   find(table.setns, "setns");
   find(table.setsockopt, "setsockopt");

@@ -8,6 +8,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <cstdio>
+
 namespace portpool::shim {
 
 struct Real {
@@ -16,11 +18,14 @@ struct Real {
   decltype(&::close_range) close_range;
   decltype(&::closefrom) closefrom;
   decltype(&::connect) connect;
+  decltype(&::dup) dup;
   decltype(&::dup2) dup2;
   decltype(&::dup3) dup3;
+  int (*fclose)(FILE*);
   decltype(&::fcntl) fcntl;
   decltype(&::fcntl64) fcntl64;
   decltype(&::getsockname) getsockname;
+  decltype(&::getsockopt) getsockopt;
   decltype(&::ioctl) ioctl;
   decltype(&::setns) setns;
   decltype(&::setsockopt) setsockopt;

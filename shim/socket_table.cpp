@@ -35,6 +35,7 @@ struct Chunk {
 
 // Never unmapped.
 std::atomic<Chunk*> chunks[kChunks];
+std::atomic<bool> closed;
 
 struct Place {
   Chunk* chunk;
@@ -43,7 +44,9 @@ struct Place {
 
 Place place_of(int fd) {
   const auto index = static_cast<std::size_t>(fd);
-  if (fd < 0 || index >= kChunk * kChunks) return {nullptr, 0};
+  if (fd < 0 || index >= kChunk * kChunks || closed.load(std::memory_order_relaxed)) {
+    return {nullptr, 0};
+  }
   // Acquire: the memory was mapped before the pointer to it was stored.
   return {chunks[index / kChunk].load(std::memory_order_acquire), index % kChunk};
 }
@@ -89,6 +92,8 @@ void forget_in(Chunk* chunk, std::size_t first, std::size_t last) {
 
 void start_socket_table() { add_chunk(0); }
 
+void close_socket_table() { closed.store(true, std::memory_order_relaxed); }
+
 SocketState socket_state(int fd) {
   const Place place = place_of(fd);
   if (place.chunk == nullptr) return SocketState{};
@@ -100,7 +105,10 @@ void set_socket_state(int fd, SocketState state) {
   const auto word = std::bit_cast<std::uint64_t>(state);
   Place place = place_of(fd);
   if (place.chunk == nullptr) {
-    if (word == 0 || fd < 0 || static_cast<std::size_t>(fd) >= kChunk * kChunks) return;
+    if (word == 0 || fd < 0 || static_cast<std::size_t>(fd) >= kChunk * kChunks ||
+        closed.load(std::memory_order_relaxed)) {
+      return;
+    }
     place = {add_chunk(static_cast<std::size_t>(fd) / kChunk),
              static_cast<std::size_t>(fd) % kChunk};
     if (place.chunk == nullptr) return;

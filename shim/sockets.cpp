@@ -6,11 +6,13 @@
 #include "portpool/lane.h"
 #include "portpool/linux.h"
 #include "portpool/system_call.h"
+#include "shim/process.h"
 #include "shim/real.h"
 
 namespace portpool::shim {
 
 bool one_port_ranges_are_own;
+std::atomic<int> newest_socket{-1};
 
 namespace {
 
@@ -72,12 +74,25 @@ SocketState examine_socket(int fd, std::uint64_t netns_cookie) {
   return state;
 }
 
-bool is_closed_tcp(int fd) {
+bool is_tcp(int fd) {
+  const ErrnoKeeper keep;
   int protocol = 0;
+  if (!get_option(fd, SOL_SOCKET, SO_PROTOCOL, protocol)) {
+    return errno != EBADF && errno != ENOTSOCK;
+  }
+  return protocol == IPPROTO_TCP || protocol == IPPROTO_MPTCP;
+}
+
+bool has_range(int fd, std::uint32_t range) {
+  const ErrnoKeeper keep;
+  std::uint32_t now = 0;
+  return !get_option(fd, IPPROTO_IP, IP_LOCAL_PORT_RANGE, now) || now == range;
+}
+
+bool is_closed_tcp(int fd) {
+  const ErrnoKeeper keep;
   std::uint8_t tcp_state = 0;
-  return get_option(fd, SOL_SOCKET, SO_PROTOCOL, protocol) &&
-         (protocol == IPPROTO_TCP || protocol == IPPROTO_MPTCP) &&
-         get_option(fd, IPPROTO_TCP, TCP_INFO, tcp_state) && tcp_state == TCP_CLOSE;
+  return is_tcp(fd) && get_option(fd, IPPROTO_TCP, TCP_INFO, tcp_state) && tcp_state == TCP_CLOSE;
 }
 
 bool own_address(int fd, OwnAddress& out) {

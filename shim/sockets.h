@@ -5,6 +5,7 @@
 // harmless then.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 
 #include "portpool/endpoint.h"
@@ -55,6 +56,11 @@ SocketState take_socket_state(int fd);
 // touches a byte for every 64 descriptors, and nothing where no descriptor was ever recorded.
 void forget_sockets(unsigned first, unsigned last);
 
+// From now on nothing is recorded, and every descriptor is unknown: threads have tables of
+// descriptors of their own (CLONE_FILES of unshare(2)), and a number means several things. For
+// good.
+void close_socket_table();
+
 // IP_LOCAL_PORT_RANGE of a socket whose bind was deferred: the whole range, which narrows nothing.
 // It lets the deferral be known on descriptors that came by dup, exec or SCM_RIGHTS.
 inline constexpr std::uint32_t kDeferredMark = 0xFFFF0001U;
@@ -67,6 +73,17 @@ extern bool one_port_ranges_are_own;
 // stays `unknown` when it is no socket. netns_cookie is the segment's; 0: not compared. Takes away
 // a pin of ours that an earlier attempt, through another descriptor of the socket, has left.
 SocketState examine_socket(int fd, std::uint64_t netns_cookie);
+
+// The kernel says that it is a TCP socket, or may not be asked (seccomp). One system call, before a
+// socket is changed for what the table says, since the number may have been closed unseen (by
+// io_uring, a raw system call) and be another socket's by now.
+bool is_tcp(int fd);
+
+// What socket() returned last, in whatever thread.
+extern std::atomic<int> newest_socket;
+
+// The socket's IP_LOCAL_PORT_RANGE (Linux 6.3) is `range`, or cannot be read. One system call.
+bool has_range(int fd, std::uint32_t range);
 
 // The kernel says that it is a TCP socket that neither connects nor is connected: of an attempt
 // that had our pin nothing is left but that. Two system calls; changes nothing.

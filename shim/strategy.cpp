@@ -85,7 +85,12 @@ void restore_after_bind(int fd, int family, bool reuse, const Address* source) {
 }
 
 bool bind_source(int fd, int family, const Address& source) {
-  return set_option(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1) && bind_to(fd, family, {source, 0});
+  if (!set_option(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1)) return false;
+  const bool bound = bind_to(fd, family, {source, 0});
+  const int error = errno;
+  set_option(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 0);
+  errno = error;
+  return bound;
 }
 
 void unbind_source(int fd, int family) {

@@ -47,7 +47,9 @@ bool is_source_error(int error);
 void restore_after_bind(int fd, int family, bool reuse, const Address* source);
 
 // Gives the socket a source address and leaves the port open (IP_BIND_ADDRESS_NO_PORT, Linux 4.2).
-// May be repeated with another address as long as the socket has no port.
+// May be repeated with another address as long as the socket has no port. The option is looked at
+// by bind() alone (__inet_bind), and so is set for it only: programs see it, and accepted sockets
+// inherit it.
 bool bind_source(int fd, int family, const Address& source);
 // Takes the address away again.
 void unbind_source(int fd, int family);

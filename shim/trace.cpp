@@ -74,6 +74,10 @@ void start_trace() {
   identify(own);
 }
 
+std::uint32_t known_pid() {
+  return identity != nullptr ? identity->pid.load(std::memory_order_acquire) : 0;
+}
+
 __attribute__((noinline, cold)) void trace_call(const SegmentView& view, const Call& call,
                                                 const SocketState& state,
                                                 const ConnectRecord& done) {

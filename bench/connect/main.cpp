@@ -61,7 +61,13 @@ class Comparison {
       specs.push_back({kNoDaemonArm, Path::plain, {preload, {"PORTPOOL_SOCKET", "/nonexistent"}}});
       if (std::filesystem::exists(options_.poold)) {
         daemon_.emplace(options_.poold);
-        specs.push_back({kShimArm, Path::plain, {preload, {"PORTPOOL_SOCKET", daemon_->socket()}}});
+        const std::pair<std::string, std::string> socket{"PORTPOOL_SOCKET", daemon_->socket()};
+        specs.push_back({kShimArm, Path::plain, {preload, socket}});
+        for (std::size_t i = 0; i < options_.against.size(); ++i) {
+          specs.push_back({kAgainstArm + std::to_string(i + 1),
+                           Path::plain,
+                           {{"LD_PRELOAD", options_.against[i]}, socket}});
+        }
       } else {
         std::cerr << "no " << options_.poold << ": the arm " << kShimArm << " is left out\n";
       }

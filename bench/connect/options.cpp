@@ -46,10 +46,11 @@ Options parse_options(int argc, char** argv) {
   // Two listen backlogs' worth must never wait at once; see kBacklog.
   constexpr std::uint32_t kMostConnects = 2048;
   const option known[] = {
-      {"occupancy", 1, nullptr, 'o'}, {"rounds", 1, nullptr, 'r'}, {"connects", 1, nullptr, 'c'},
-      {"budget-ms", 1, nullptr, 'b'}, {"quick", 0, nullptr, 'q'},  {"cpu", 1, nullptr, 'p'},
-      {"seed", 1, nullptr, 's'},      {"json", 1, nullptr, 'j'},   {"poold", 1, nullptr, 'd'},
-      {"library", 1, nullptr, 'l'},   {"help", 0, nullptr, 'h'},   {nullptr, 0, nullptr, 0}};
+      {"occupancy", 1, nullptr, 'o'}, {"rounds", 1, nullptr, 'r'},  {"connects", 1, nullptr, 'c'},
+      {"budget-ms", 1, nullptr, 'b'}, {"quick", 0, nullptr, 'q'},   {"cpu", 1, nullptr, 'p'},
+      {"seed", 1, nullptr, 's'},      {"json", 1, nullptr, 'j'},    {"poold", 1, nullptr, 'd'},
+      {"library", 1, nullptr, 'l'},   {"against", 1, nullptr, 'a'}, {"help", 0, nullptr, 'h'},
+      {nullptr, 0, nullptr, 0}};
   Options options;
   for (int letter; (letter = ::getopt_long(argc, argv, "", known, nullptr)) != -1;) {
     const std::string value = ::optarg != nullptr ? ::optarg : "";
@@ -80,6 +81,9 @@ Options parse_options(int argc, char** argv) {
         break;
       case 'l':
         options.library = value;
+        break;
+      case 'a':
+        options.against.push_back(value);
         break;
       case 'q':
         options.rounds = 10;

@@ -35,6 +35,15 @@ std::string format(const char* pattern, Args... args) {
 
 double ratio(double a, double b) { return b > 0 ? a / b : 0; }
 
+// Of the rounds in which both have samples.
+double median_ratio(const std::vector<double>& ours, const std::vector<double>& theirs) {
+  std::vector<double> ratios;
+  for (std::size_t i = 0; i < std::min(ours.size(), theirs.size()); ++i) {
+    if (ours[i] > 0 && theirs[i] > 0) ratios.push_back(ours[i] / theirs[i]);
+  }
+  return quantile(std::move(ratios), 0.5);
+}
+
 // Collects the worst value of one ratio over several occupancies.
 class Worst {
  public:
@@ -81,14 +90,10 @@ double Series::p99_us() const { return quantile(connect_ns_, 0.99) / 1000; }
 double Series::cycle_p50_us() const { return quantile(measured(cycle_medians_ns_), 0.5) / 1000; }
 
 double Series::p50_ratio_to(const Series& other) const {
-  std::vector<double> ratios;
-  for (std::size_t i = 0; i < std::min(block_medians_ns_.size(), other.block_medians_ns_.size());
-       ++i) {
-    const double ours = block_medians_ns_[i];
-    const double theirs = other.block_medians_ns_[i];
-    if (ours > 0 && theirs > 0) ratios.push_back(ours / theirs);
-  }
-  return quantile(std::move(ratios), 0.5);
+  return median_ratio(block_medians_ns_, other.block_medians_ns_);
+}
+double Series::cycle_ratio_to(const Series& other) const {
+  return median_ratio(cycle_medians_ns_, other.cycle_medians_ns_);
 }
 
 const Series* OccupancyFigures::find(const std::string& arm) const {
@@ -138,6 +143,12 @@ void print(std::ostream& out, const OccupancyFigures& figures) {
                   static_cast<unsigned long long>(series.errors()));
     if (series.errors() > 0) out << "  " << std::strerror(series.last_errno());
     out << '\n';
+  }
+  const Series* shim = figures.find(kShimArm);
+  for (const ArmFigures& arm : figures.arms) {
+    if (shim == nullptr || !arm.arm.starts_with(kAgainstArm)) continue;
+    out << format("  shim / %s: connect %.3f, cycle %.3f\n", arm.arm.c_str(),
+                  shim->p50_ratio_to(arm.series), shim->cycle_ratio_to(arm.series));
   }
   const DaemonFigures& daemon = figures.daemon;
   if (daemon.on_pool + daemon.on_kernel > 0) {

@@ -26,6 +26,8 @@ class Series {
   // the two blocks ran within moments of each other, so the machine's drift falls out. 0 without
   // common rounds.
   double p50_ratio_to(const Series& other) const;
+  // The same of socket, connect and close together.
+  double cycle_ratio_to(const Series& other) const;
 
   std::size_t samples() const { return connect_ns_.size(); }
   std::uint64_t errors() const { return errors_; }
@@ -66,6 +68,8 @@ struct OccupancyFigures {
 inline constexpr const char* kKernelArm = "kernel";
 inline constexpr const char* kPinnedArm = "pinned";
 inline constexpr const char* kShimArm = "shim";
+// Other builds of the library: this and a number.
+inline constexpr const char* kAgainstArm = "against-";
 inline constexpr const char* kNoDaemonArm = "shim-no-daemon";
 
 // A ratio that portpool promises, with the goal it is held to.

@@ -337,6 +337,38 @@ TEST_F(OwnPin, BoundAfterwardsInANarrowRange) {
   expect_same_as_native("bound_after_the_attempt", poold->shim());
 }
 
+// An attempt that shutdown() has given up, toward somebody who never answers.
+const std::string kSilent = "127.0.0.1:9100";
+
+GUEST(given_up_by_shutdown) {
+  const SocketAddress silent(kSilent);
+  const int listener = tcp_socket(AF_INET);
+  const int on = 1;
+  CHECK_THAT(setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) == 0);
+  CHECK_THAT(bind_error(listener, silent) == 0 && listen(listener, 0) == 0);
+  const int filling = connected_socket(silent);
+  CHECK_THAT(filling >= 0);
+  for (int i = 0; i < kRounds; ++i) {
+    const int fd = tcp_socket(AF_INET, SOCK_NONBLOCK);
+    CHECK_THAT(connect_error(fd, silent) == EINPROGRESS);
+    CHECK_THAT(shutdown(fd, SHUT_RDWR) == 0);
+    connect_again(fd, SocketAddress(arguments.at(0)));
+    close_with_reset(fd);
+  }
+  close_with_reset(filling);
+}
+
+TEST_F(OwnPin, GivenUpByShutdownInANarrowRange) {
+  start(kNarrow);
+  fill();
+  expect_same_as_native("given_up_by_shutdown", poold->shim(), {kEcho});
+  EXPECT_TRUE(poold->eventually_status(
+      [](const nlohmann::json& now) { return !lane_of(now, kSilent).is_null(); }));
+  const std::uint64_t before = pool_connects(poold->status());
+  expect_same_as_native("given_up_by_shutdown", poold->shim(), {kEcho});
+  EXPECT_GT(pool_connects(poold->status()), before);
+}
+
 // The same when the program sets it only after the connect() that had a pin: the attempt ends, the
 // range is still there.
 GUEST(own_range_after_the_pin) {
