@@ -2,7 +2,6 @@
 
 #include <fcntl.h>
 #include <poll.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
@@ -17,6 +16,8 @@
 #include "portpool/linux.h"
 #include "portpool/memory_file.h"
 #include "portpool/system_call.h"
+#include "shim/mapping.h"
+#include "shim/parts.h"
 #include "shim/process.h"
 
 namespace portpool::shim {
@@ -28,42 +29,14 @@ constexpr std::uint64_t kRetryNs = 1000 * kNsPerMs;
 // attempt that failed all the same.
 constexpr std::uint64_t kQuickRetryNs = 100 * kNsPerMs;
 
-// One of the two memory files, mapped.
-struct Mapping {
-  void* base = nullptr;
-  std::size_t size = 0;
-
-  bool map(int fd, int protection) {
-    void* memory = map_memory(size, protection, MAP_SHARED, fd);
-    if (memory == MAP_FAILED) return false;
-    base = memory;
-    // 90 MB of other programs' affairs have no place in this one's core dump, nor in huge pages.
-    system_call(SYS_madvise, base, size, MADV_DONTDUMP);
-    system_call(SYS_madvise, base, size, MADV_NOHUGEPAGE);
-    return true;
-  }
-  // To where `place` is, in one step: a thread in the middle of a call finds valid memory there at
-  // every instant.
-  bool move_over(const Mapping& place) {
-    if (system_call(SYS_mremap, base, size, size, MREMAP_MAYMOVE | MREMAP_FIXED, place.base) ==
-        -1) {
-      return false;
-    }
-    base = nullptr;
-    return true;
-  }
-  void unmap() {
-    if (base != nullptr) system_call(SYS_munmap, base, size);
-    base = nullptr;
-  }
-};
-
 // Each pair of sizes ever seen has a place of its own; one more than that and the process stays
 // detached.
 struct Place {
   Mapping structure;
-  Mapping hints;
+  Mapping hints;  // the beginning, or all where that cannot be told apart
+  std::size_t hints_file_size = 0;
   SegmentView view;
+  Parts parts;
 };
 constexpr std::size_t kPlaces = 8;
 // Set before any constructor of the process runs: ours may be the first.
@@ -196,28 +169,72 @@ FallbackReason reason_for(SegmentCheck check) {
   }
 }
 
-Place* place_for(std::size_t structure_size, std::size_t hints_size) {
+// The hints have the size `hints_file_size`, of which `hints` may be the beginning.
+struct Candidate {
+  Mapping structure;
+  Mapping hints;
+  std::size_t hints_file_size;
+  SegmentView view;
+
+  // As far as everybody needs them: the rest is mapped in parts.
+  // False: it cannot be mapped.
+  bool open(int hints_fd, SegmentCheck& check) {
+    constexpr std::size_t kLook = sizeof(HintsHeader);
+    hints.size = kLook;
+    if (!hints.map(hints_fd, PROT_READ | PROT_WRITE)) return false;
+    check = look();
+    if (check != SegmentCheck::ok) return true;
+    const std::size_t common = view.common_hints_size();
+    if (!hints.grow(common != 0 ? common : hints_file_size)) return false;
+    check = look();
+    return true;
+  }
+  SegmentCheck look() {
+    return SegmentView::open(structure.base, structure.size, hints.base, hints_file_size, view);
+  }
+};
+
+Place* place_for(const Candidate& candidate) {
   for (std::size_t i = 0; i < places_used; ++i) {
-    if (places[i].structure.size == structure_size && places[i].hints.size == hints_size) {
+    if (places[i].structure.size == candidate.structure.size &&
+        places[i].hints_file_size == candidate.hints_file_size) {
       return &places[i];
     }
   }
   return places_used < kPlaces ? &places[places_used] : nullptr;
 }
 
-// Puts both into their place, over what stands there.
-bool settle(Mapping& structure, Mapping& hints, const SegmentView& view) {
-  Place* place = place_for(structure.size, hints.size);
-  if (place == nullptr) return false;
-  if (place->structure.base == nullptr) {
-    *place = {structure, hints, view};
-    ++places_used;
-    structure.base = hints.base = nullptr;
-  } else if (!view.same_geometry(place->view) || !structure.move_over(place->structure) ||
-             !hints.move_over(place->hints)) {
-    // Sizes being equal, equal geometry is the rule; anything else would make old views lie.
+bool take_place(Place& place, Candidate& candidate) {
+  if (candidate.hints.size < candidate.hints_file_size) {
+    if (!place.parts.start(candidate.view, candidate.hints)) return false;
+    candidate.view.use_parts(place.parts);
+  }
+  place.structure = candidate.structure;
+  place.hints = candidate.hints;
+  place.hints_file_size = candidate.hints_file_size;
+  place.view = candidate.view;
+  ++places_used;
+  candidate.structure.base = candidate.hints.base = nullptr;
+  return true;
+}
+
+// Sizes being equal, equal geometry is the rule; anything else would make old views lie.
+bool move_over(Place& place, Candidate& candidate) {
+  if (!candidate.view.same_geometry(place.view) ||
+      !candidate.structure.move_over(place.structure) || !candidate.hints.move_over(place.hints)) {
     return false;
   }
+  if (place.parts.at != nullptr) place.parts.renew();
+  return true;
+}
+
+// Puts both into their place, over what stands there.
+bool settle(Candidate& candidate) {
+  Place* place = place_for(candidate);
+  if (place == nullptr) return false;
+  const bool settled = place->structure.base == nullptr ? take_place(*place, candidate)
+                                                        : move_over(*place, candidate);
+  if (!settled) return false;
   strategy.store(
       static_cast<std::uint32_t>(
           Control::unpack(place->view.header().control.load(std::memory_order_relaxed)).strategy),
@@ -231,24 +248,23 @@ bool settle(Mapping& structure, Mapping& hints, const SegmentView& view) {
 
 // Checks the segment at provisional addresses, then moves it to its place.
 bool install(const Answer& answer, const NetworkNamespace& here, FallbackReason& why) {
-  Mapping structure{nullptr, static_cast<std::size_t>(answer.message.structure_size)};
-  Mapping hints{nullptr, static_cast<std::size_t>(answer.message.hints_size)};
+  Candidate candidate{{nullptr, static_cast<std::size_t>(answer.message.structure_size)},
+                      {},
+                      static_cast<std::size_t>(answer.message.hints_size),
+                      {}};
   bool done = false;
-  if (!structure.map(answer.structure.get(), PROT_READ) ||
-      !hints.map(answer.hints.get(), PROT_READ | PROT_WRITE)) {
-    why = FallbackReason::k_attach_failed;
-  } else {
-    SegmentView view;
-    SegmentCheck check =
-        SegmentView::open(structure.base, structure.size, hints.base, hints.size, view);
-    if (check == SegmentCheck::ok && !view.network_namespace().same_as(here)) {
+  why = FallbackReason::k_attach_failed;
+  SegmentCheck check = SegmentCheck::ok;
+  if (candidate.structure.map(answer.structure.get(), PROT_READ) &&
+      candidate.open(answer.hints.get(), check)) {
+    if (check == SegmentCheck::ok && !candidate.view.network_namespace().same_as(here)) {
       check = SegmentCheck::other_namespace;
     }
-    why = check != SegmentCheck::ok ? reason_for(check) : FallbackReason::k_attach_failed;
-    done = check == SegmentCheck::ok && settle(structure, hints, view);
+    if (check != SegmentCheck::ok) why = reason_for(check);
+    done = check == SegmentCheck::ok && settle(candidate);
   }
-  structure.unmap();
-  hints.unmap();
+  candidate.structure.unmap();
+  candidate.hints.unmap();
   return done;
 }
 
@@ -372,6 +388,16 @@ const SegmentView* live_segment(std::uint64_t now, FallbackReason& why) {
             ? FallbackReason::k_stale_heartbeat
             : static_cast<FallbackReason>(detached_because.load(std::memory_order_relaxed));
   return nullptr;
+}
+
+void unlock_segment() {
+  const ErrnoKeeper keep;
+  for (std::size_t i = 0; i < places_used; ++i) {
+    const Place& place = places[i];
+    unlock(place.structure.base, place.structure.size);
+    unlock(place.hints.base, place.hints.size);
+    if (place.parts.at != nullptr) place.parts.unlock_all();
+  }
 }
 
 void count_without_segment(FallbackReason why) {

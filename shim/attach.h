@@ -36,6 +36,9 @@ const SegmentView* mapped_segment();
 // How ports are pinned: what the daemon had chosen when this process attached.
 Strategy attached_strategy();
 
+// After mlockall(): what is mapped of the segment is not locked.
+void unlock_segment();
+
 // Counts reasons that had no segment to be counted in; they are added to the next one.
 void count_without_segment(FallbackReason why);
 

@@ -24,6 +24,7 @@ int getsockopt_call(int fd, int level, int name, void* value, socklen_t* length)
 // `real_function` is fcntl or fcntl64.
 int fcntl_call(int (*real_function)(int, int, ...), int fd, int command, void* argument);
 int ioctl_call(int fd, unsigned long request, void* argument);
+int mlockall_call(int flags);
 int setns_call(int fd, int type);
 int unshare_call(int flags);
 

@@ -53,6 +53,8 @@ PORTPOOL_EXPORT int dup3(int from, int to, int flags) noexcept {
   return dup3_call(from, to, flags);
 }
 
+PORTPOOL_EXPORT int mlockall(int flags) noexcept { return mlockall_call(flags); }
+
 PORTPOOL_EXPORT int setns(int fd, int type) noexcept { return setns_call(fd, type); }
 
 PORTPOOL_EXPORT int unshare(int flags) noexcept { return unshare_call(flags); }

@@ -8,8 +8,10 @@
 
 #include "portpool/linux.h"
 #include "portpool/system_call.h"
+#include "shim/attach.h"
 #include "shim/calls.h"
 #include "shim/lanes.h"
+#include "shim/mapping.h"
 #include "shim/process.h"
 #include "shim/real.h"
 #include "shim/sockets.h"
@@ -172,6 +174,14 @@ int ioctl_call(int fd, unsigned long request, void* argument) {
     std::memcpy(&on, argument, sizeof on);
     set_nonblocking(fd, on != 0);
   }
+  return result;
+}
+
+int mlockall_call(int flags) {
+  if (!is_active()) return real().mlockall(flags);
+  memory_is_locked = true;
+  const int result = real().mlockall(flags);
+  if (result == 0) unlock_segment();
   return result;
 }
 

@@ -44,12 +44,14 @@ constexpr int kLookShift = 58;
 
 // What became of a call that the pool does not finish: with each port and lane that is tried it
 // only ever moves down this list.
-enum class Fate { no_lane, source_failed, lane_full, rejected, pin_failed };
+enum class Fate { no_lane, not_mapped, source_failed, lane_full, rejected, pin_failed };
 
 FallbackReason reason_of(Fate fate) {
   switch (fate) {
     case Fate::no_lane:
       return FallbackReason::k_no_lane;
+    case Fate::not_mapped:
+      return FallbackReason::k_attach_failed;
     case Fate::source_failed:
       return FallbackReason::k_source_failed;
     case Fate::lane_full:
@@ -151,6 +153,10 @@ class PoolCall {
   Outcome try_lane(LaneRef ref, int& result) {
     LaneIdentity lane;
     if (!read_lane(view_, ref, lane)) return Outcome::next_lane;
+    if (!view_.has_lane(ref.index)) {
+      reach(Fate::not_mapped);
+      return Outcome::next_lane;
+    }
     // What the program bound comes before what the pool names, and both before the kernel's choice.
     source_ = names_sources()                     ? lane.key.source
               : question_.by == SourceBy::program ? question_.key.source

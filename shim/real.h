@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <sched.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -27,6 +28,7 @@ struct Real {
   decltype(&::getsockname) getsockname;
   decltype(&::getsockopt) getsockopt;
   decltype(&::ioctl) ioctl;
+  decltype(&::mlockall) mlockall;
   decltype(&::setns) setns;
   decltype(&::setsockopt) setsockopt;
   decltype(&::socket) socket;

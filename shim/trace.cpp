@@ -81,7 +81,7 @@ std::uint32_t known_pid() {
 __attribute__((noinline, cold)) void trace_call(const SegmentView& view, const Call& call,
                                                 const SocketState& state,
                                                 const ConnectRecord& done) {
-  if (!heartbeat_moves(view, call.start_ns + done.ns)) return;
+  if (!heartbeat_moves(view, call.start_ns + done.ns) || !view.has_trace()) return;
   const ErrnoKeeper keep;
   TraceRecord record;
   record.started_ns = clock_ns(CLOCK_REALTIME) - done.ns;

@@ -36,6 +36,21 @@ struct NetworkNamespace {
   }
 };
 
+// Where a process maps lanes and trace one by one, when they are first needed (shim/parts.h).
+struct HintsParts {
+  // By index of lane; behind the last lane the trace. Null: not mapped yet.
+  std::atomic<void*>* at = nullptr;
+  // Maps the part, or says where another thread has; null where that is impossible.
+  void* (*map)(const HintsParts& self, std::uint32_t part) = nullptr;
+  // Takes what is written to a lane that cannot be mapped.
+  LaneHints* spare = nullptr;
+
+  void* find(std::uint32_t part) const {
+    void* there = at[part].load(std::memory_order_acquire);
+    return there != nullptr ? there : map(*this, part);
+  }
+};
+
 // Both memory files as a program or a reader sees them. The structure is const throughout: nobody
 // but poold (poold/lanes/segment.h) has a way to write it.
 class SegmentView {
@@ -80,11 +95,37 @@ class SegmentView {
   }
   Shard& shard(std::uint32_t i) const { return element<Shard>(hints_, sections_.shards, i); }
   LaneHints& lane_hints(std::uint32_t i) const {
-    return element<LaneHints>(hints_, sections_.lane_hints, i);
+    if (parts_ == nullptr) return element<LaneHints>(hints_, sections_.lane_hints, i);
+    void* there = parts_->find(wrapped(i, sections_.lane_hints.count));
+    return there != nullptr ? *static_cast<LaneHints*>(there) : *parts_->spare;
   }
+  // Only where has_trace().
   TraceEntry& trace(std::uint32_t i) const {
-    return element<TraceEntry>(hints_, sections_.trace, i);
+    if (parts_ == nullptr) return element<TraceEntry>(hints_, sections_.trace, i);
+    return static_cast<TraceEntry*>(
+        parts_->find(sections_.lane_hints.count))[wrapped(i, sections_.trace.count)];
   }
+
+  // Where the hints are mapped in parts, one may be missing: then its ports mean nothing.
+  bool has_lane(std::uint32_t i) const {
+    return parts_ == nullptr || parts_->find(wrapped(i, sections_.lane_hints.count)) != nullptr;
+  }
+  bool has_trace() const {
+    return parts_ == nullptr || parts_->find(sections_.lane_hints.count) != nullptr;
+  }
+
+  // Bytes at the beginning of the hints that hold all but lanes and trace; 0 where a section lies
+  // behind those.
+  std::size_t common_hints_size() const {
+    const std::uint64_t end = sections_.lane_hints.offset < sections_.trace.offset
+                                  ? sections_.lane_hints.offset
+                                  : sections_.trace.offset;
+    return end_of(sections_.requests) <= end && end_of(sections_.shards) <= end ? end : 0;
+  }
+  std::uint64_t lanes_offset() const { return sections_.lane_hints.offset; }
+  const Section& trace_section() const { return sections_.trace; }
+  // From now on lanes and trace are looked for there. `parts` outlives the view.
+  void use_parts(const HintsParts& parts) { parts_ = &parts; }
 
  private:
   struct Sections {
@@ -98,6 +139,13 @@ class SegmentView {
     friend bool operator==(const Sections&, const Sections&) = default;
   };
 
+  static std::uint32_t wrapped(std::uint32_t index, std::uint32_t count) {
+    return index < count ? index : index % count;
+  }
+  static std::uint64_t end_of(const Section& section) {
+    return section.offset + std::uint64_t{section.count} * section.stride;
+  }
+
   // A T at `offset`; const where the memory is.
   template <class T, class Base>
   using Like = std::conditional_t<std::is_const_v<Base>, const T, T>;
@@ -107,8 +155,7 @@ class SegmentView {
   }
   template <class T, class Base>
   static Like<T, Base>& element(Base* base, const Section& section, std::uint32_t index) {
-    const std::uint32_t i = index < section.count ? index : index % section.count;
-    return *at<T>(base, section.offset + std::uint64_t{i} * sizeof(T));
+    return *at<T>(base, section.offset + std::uint64_t{wrapped(index, section.count)} * sizeof(T));
   }
   template <class T, class Header>
   static bool fits(const Section& section, std::size_t size) {
@@ -119,6 +166,7 @@ class SegmentView {
 
   const void* structure_ = nullptr;
   void* hints_ = nullptr;
+  const HintsParts* parts_ = nullptr;
   Sections sections_;
 };
 

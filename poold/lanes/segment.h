@@ -15,7 +15,7 @@
 namespace portpool {
 
 struct SegmentSize {
-  std::uint32_t lanes = 1024;  // 1..kMaxLanes; 84 KiB of address space each, memory as used
+  std::uint32_t lanes = 1024;  // 1..kMaxLanes; 84 KiB of poold's address space each, memory as used
   std::uint32_t shards = 1;    // 1..128
 };
 inline constexpr std::uint32_t kRequestSlots = 256;
