@@ -13,7 +13,7 @@ build_packages=(g++ cmake ninja-build pkg-config libboost-dev libspdlog-dev libc
 test_packages=(iproute2 tmux procps util-linux musl-tools binutils python3 wrk
   nginx-light libnginx-mod-stream haproxy openjdk-17-jdk-headless nodejs curl
   redis-server redis-tools squid postgresql openssh-client openssh-server prometheus
-  nftables vsftpd tnftp)
+  nftables vsftpd tnftp gosu mptcpize)
 # The reports' test opens them in a browser. Ubuntu has it as a snap only; the test is skipped there.
 if ! grep -qsx 'ID=ubuntu' /etc/os-release; then
   test_packages+=(chromium)

@@ -8,12 +8,14 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <optional>
 #include <sstream>
 #include <system_error>
 
 #include "base/descriptor.h"
 #include "base/error.h"
 #include "check/elf.h"
+#include "check/wrapper.h"
 
 namespace portpool::check {
 namespace {
@@ -26,15 +28,10 @@ bool is_executable_file(const std::string& path) {
   return stat(path.c_str(), &info) == 0 && S_ISREG(info.st_mode) && access(path.c_str(), X_OK) == 0;
 }
 
-// execvp(3).
-std::string find_program(const std::string& name) {
+// execvp(3). nullopt: there is none; `name` with a slash stays as it is.
+std::optional<std::string> path_of(const std::string& name) {
   if (name.find('/') != std::string::npos) {
-    struct stat info {};
-    if (stat(name.c_str(), &info) != 0) throw UserError(with_errno("cannot find " + name));
-    if (!is_executable_file(name)) {
-      throw UserError(name + " is not a file that this user may execute");
-    }
-    return name;
+    return is_executable_file(name) ? std::optional(name) : std::nullopt;
   }
   const char* path = std::getenv("PATH");
   std::istringstream folders(path != nullptr ? path : "/bin:/usr/bin");
@@ -42,7 +39,17 @@ std::string find_program(const std::string& name) {
     std::string candidate = (folder.empty() ? "." : folder) + "/" + name;
     if (is_executable_file(candidate)) return candidate;
   }
-  throw UserError(fmt::format("cannot find {} in PATH; give its path, or a pid", name));
+  return std::nullopt;
+}
+
+std::string find_program(const std::string& name) {
+  if (auto path = path_of(name)) return *std::move(path);
+  struct stat info {};
+  if (name.find('/') == std::string::npos) {
+    throw UserError(fmt::format("cannot find {} in PATH; give its path, or a pid", name));
+  }
+  if (stat(name.c_str(), &info) != 0) throw UserError(with_errno("cannot find " + name));
+  throw UserError(name + " is not a file that this user may execute");
 }
 
 // The words after "#!"; empty for no script. The kernel reads 256 bytes of it (BINPRM_BUF_SIZE).
@@ -153,9 +160,13 @@ void judge_executable(const std::string& path, Judgement& judgement) {
   }
 }
 
-Judgement judge_program(const std::string& name) {
-  Judgement judgement;
-  judgement.subject = name;
+bool is_program(const std::string& name) { return path_of(name).has_value(); }
+
+Judgement judge_program(const std::string& name) { return judge_command({&name, 1}); }
+
+namespace {
+
+void judge_file(const std::string& name, Judgement& judgement) {
   std::string path = find_program(name);
   for (int i = 0; i < kMaxInterpreters; ++i) {
     const std::vector<std::string> words = script_words(path);
@@ -167,6 +178,25 @@ Judgement judge_program(const std::string& name) {
   judgement.program = path;
   judge_executable(path, judgement);
   judge_privileges(path, judgement);
+}
+
+}  // namespace
+
+Judgement judge_command(std::span<const std::string> words) {
+  Judgement judgement;
+  for (const std::string& word : words) {
+    judgement.subject += (judgement.subject.empty() ? "" : " ") + word;
+  }
+  for (;;) {
+    const Wrapping wrapping = wrapping_of(words);
+    if (!wrapping.loses.empty()) {
+      judgement.add("wrapper", Answer::no, wrapping.loses, wrapping.fix);
+    }
+    if (wrapping.inner == 0) break;
+    judge_privileges(find_program(words[0]), judgement);
+    words = words.subspan(wrapping.inner);
+  }
+  judge_file(words[0], judgement);
   return judgement;
 }
 

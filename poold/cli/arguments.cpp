@@ -96,10 +96,14 @@ void add_check(CLI::App& program, int& status) {
   auto options = std::make_shared<CheckOptions>();
   add_socket_option(*command, options->socket);
   command->add_flag("--json", options->json, "Print JSON");
-  command->add_option("subject", options->subject, "A program, looked up in PATH, or a pid")
+  command
+      ->add_option("subject", options->subject,
+                   "A program, looked up in PATH, or a command line; or a pid")
       ->required()
       ->type_name("PROGRAM|PID");
-  command->footer("Exit status: 0 yes, 1 partly, 2 no (or an error), 3 unknown");
+  command->footer(
+      "Example: poold check -- su - www-data\nExit status: 0 yes, 1 partly, 2 no (or an error), 3 "
+      "unknown");
   command->callback([options, &status] { status = check_command(*options); });
 }
 

@@ -56,9 +56,9 @@ bool is_pid(const std::string& text) {
 
 int check_command(const CheckOptions& options) {
   const check::Judgement judgement =
-      is_pid(options.subject)
-          ? check::judge_process(std::stoi(options.subject), find_daemon(options.socket))
-          : check::judge_program(options.subject);
+      options.subject.size() == 1 && is_pid(options.subject[0])
+          ? check::judge_process(std::stoi(options.subject[0]), find_daemon(options.socket))
+          : check::judge_command(options.subject);
   if (options.json) {
     fmt::print("{}\n", as_json(judgement));
   } else {

@@ -38,7 +38,7 @@ struct StatusOptions {
 
 struct CheckOptions {
   std::string socket;
-  std::string subject;
+  std::vector<std::string> subject;  // a pid, or a program with the words after it
   bool json = false;
 };
 

@@ -1,7 +1,10 @@
 #include "cli/launch.h"
 
 #include <fmt/format.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
+#include <algorithm>
 #include <csignal>
 #include <cstdlib>
 #include <exception>
@@ -27,14 +30,39 @@ fs::path find_library() {
                   (program / "../lib").lexically_normal().string(), PORTPOOL_INSTALLED_LIBRARY));
 }
 
-PrivateFolder::PrivateFolder() {
+namespace {
+
+// Only root's command can become another user without a program that ignores LD_PRELOAD anyway.
+bool command_may_change_user() { return geteuid() == 0; }
+
+// Whether every user can go through this folder and those above it.
+bool open_to_all(const fs::path& folder) {
+  std::error_code error;
+  for (fs::path part = fs::canonical(folder, error); !error; part = part.parent_path()) {
+    if ((fs::status(part, error).permissions() & fs::perms::others_exec) == fs::perms::none) break;
+    if (part == part.root_path()) return true;
+  }
+  return false;
+}
+
+std::vector<std::string> parents_of_private_folder() {
   const char* runtime = std::getenv("XDG_RUNTIME_DIR");
-  for (const std::string& parent :
-       {std::string(runtime != nullptr ? runtime : ""), std::string("/tmp")}) {
-    if (parent.empty()) continue;
+  std::vector<std::string> parents;
+  if (runtime != nullptr && *runtime != '\0') parents.emplace_back(runtime);
+  parents.emplace_back("/tmp");
+  if (command_may_change_user()) std::stable_partition(parents.begin(), parents.end(), open_to_all);
+  return parents;
+}
+
+}  // namespace
+
+PrivateFolder::PrivateFolder() {
+  for (const std::string& parent : parents_of_private_folder()) {
     std::string name = parent + "/portpool-XXXXXX";
     if (mkdtemp(name.data()) == nullptr) continue;
     path_ = name;
+    // To be gone through by whom the command becomes, not to be listed.
+    if (command_may_change_user()) (void)!chmod(path_.c_str(), 0711);
     return;
   }
   throw UserError(with_errno("cannot make a folder for the socket in /tmp"));
@@ -58,6 +86,7 @@ std::vector<std::string> shim_environment(const fs::path& library, const std::st
 Config private_config(const std::string& socket, const std::vector<std::string>& sources) {
   Config config = default_config();
   config.socket = socket;
+  config.admits_descendants = command_may_change_user();
   for (const std::string& source : sources) {
     const auto problem = add_source(config.pools.back(), source);
     if (problem) throw UserError("--source: " + problem->text);

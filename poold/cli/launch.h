@@ -16,7 +16,9 @@ namespace portpool {
 // PORTPOOL_LIBRARY says. Throws UserError.
 std::filesystem::path find_library();
 
-// A directory of our own for the private daemon's socket.
+// A directory of our own for the private daemon's socket: in XDG_RUNTIME_DIR, or in /tmp. For root,
+// whose command may become another user: in the first of them that every user can go through, and
+// with a mode (0711) that lets them through to the socket.
 class PrivateFolder {
  public:
   PrivateFolder();

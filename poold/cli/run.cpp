@@ -1,3 +1,5 @@
+#include <fmt/format.h>
+
 #include <filesystem>
 #include <optional>
 
@@ -5,6 +7,7 @@
 #include "check/program.h"
 #include "cli/child.h"
 #include "cli/commands.h"
+#include "cli/coverage_watch.h"
 #include "cli/launch.h"
 #include "cli/output_file.h"
 #include "cli/tell.h"
@@ -84,8 +87,9 @@ class Recording {
 };
 
 // The command has ended: whatever fails from here on, its status is what the caller gets.
-void print_end(const Report& report, OutputFile& json, Recording& recording) {
-  tell("{}", report_summary(report));
+void print_end(const Report& report, const std::string& not_covered, OutputFile& json,
+               Recording& recording) {
+  tell("{}", report_summary(report, not_covered));
   try {
     if (json) json.write(report_as_json(report) + "\n");
   } catch (const std::exception& error) {
@@ -98,24 +102,29 @@ void print_end(const Report& report, OutputFile& json, Recording& recording) {
   }
 }
 
-// The program runs all the same; its children may be covered.
-void say_if_not_covered(const std::string& command) {
+// Why the command cannot be covered; empty: it can, as far as its command line tells. The program
+// runs all the same; its children may be covered.
+std::string say_if_not_covered(const std::vector<std::string>& command) {
   try {
-    const check::Judgement judgement = check::judge_program(command);
-    if (judgement.answer() != check::Answer::no) return;
-    tell("portpool: {} runs without the pool. {}.\n", command, judgement.reason()->text);
+    const check::Judgement judgement = check::judge_command(command);
+    if (judgement.answer() != check::Answer::no) return {};
+    const check::Finding& reason = *judgement.reason();
+    tell("portpool: {} runs without the pool. {}.\n", command.front(), reason.text);
+    return reason.fix.empty() ? reason.text : fmt::format("{}; {}", reason.text, reason.fix);
   } catch (const UserError&) {
-    // Starting it will fail, and say why.
+    return {};  // starting it will fail, and say why
   }
 }
 
 int run(const RunOptions& options) {
   prepare_to_serve();
-  say_if_not_covered(options.command.front());
+  const std::string foreseen = say_if_not_covered(options.command);
   const fs::path library = find_library();
   OutputFile json(options.json);
   Child child;
   EventLoop loop;
+  const CoverageWatch watch(loop);
+  const auto not_covered = [&] { return foreseen.empty() ? watch.finding() : foreseen; };
   const DaemonLog log(LogLevel::warn);
   // Sources and mode ab are the daemon's business: those of a running one stay as they are.
   const bool own_daemon = two_arms(options) || !options.sources.empty();
@@ -126,7 +135,7 @@ int run(const RunOptions& options) {
     Recording recording(loop, shared->view(), options);
     run_to_end(loop, child, options.command, shim_environment(library, options.socket, mode));
     tell("portpool: used the running poold (pid {}); all its clients count\n", before.pid);
-    print_end(read_report(shared->view()).since(before), json, recording);
+    print_end(read_report(shared->view()).since(before), not_covered(), json, recording);
     return child.exit_status();
   }
   const PrivateFolder folder;
@@ -135,7 +144,7 @@ int run(const RunOptions& options) {
   Daemon daemon(loop, config);
   Recording recording(loop, daemon.view(), options);
   run_to_end(loop, child, options.command, shim_environment(library, config.socket, mode));
-  print_end(read_report(daemon.view()), json, recording);
+  print_end(read_report(daemon.view()), not_covered(), json, recording);
   return child.exit_status();
 }
 

@@ -28,6 +28,9 @@ struct Config {
   StrategyChoice strategy = StrategyChoice::automatic;
   std::string socket = kDefaultSocket;
   std::string socket_group;  // empty: only root and poold's own user may attach
+  // No key of the file: `poold run` lets in whatever its command and its children have become. The
+  // socket's file is open to everybody then, and each visitor is looked at.
+  bool admits_descendants = false;
   std::uint32_t max_lanes = 1024;
   std::optional<Endpoint> metrics_listen;  // none: no metrics are served
   LogLevel log_level = LogLevel::info;

@@ -73,7 +73,9 @@ SocketFile Daemon::begin_socket() {
   if (inheritance_.listener && !inheritance_.predecessor) {
     return SocketFile::activated(std::move(inheritance_.listener));
   }
-  if (!inheritance_.predecessor) return SocketFile::make(config_.socket, group);
+  if (!inheritance_.predecessor) {
+    return SocketFile::make(config_.socket, group, config_.admits_descendants);
+  }
   SocketFile::Handles handles = inheritance_.predecessor->take_socket();
   if (!handles.lock) return SocketFile::activated(std::move(handles.listener));
   return SocketFile::take_over(config_.socket, group, std::move(handles));

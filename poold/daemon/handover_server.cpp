@@ -15,6 +15,7 @@
 
 #include "base/descriptor_passing.h"
 #include "base/error.h"
+#include "kernel/descent.h"
 #include "portpool/linux.h"
 
 namespace portpool {
@@ -185,13 +186,20 @@ Handover HandoverServer::judge(int connection, const ucred& peer) const {
       cookie != policy_.network_namespace.cookie) {
     return Handover::refused_netns;
   }
-  if (peer.uid == 0 || peer.uid == geteuid()) return Handover::granted;
-  if (policy_.group == SocketFile::kNoGroup) return Handover::refused_user;
-  if (peer.gid == policy_.group) return Handover::granted;
-  const auto groups = groups_of(connection);
-  return std::find(groups.begin(), groups.end(), policy_.group) != groups.end()
-             ? Handover::granted
-             : Handover::refused_user;
+  return may_attach(connection, peer) ? Handover::granted : Handover::refused_user;
+}
+
+bool HandoverServer::may_attach(int connection, const ucred& peer) const {
+  if (peer.uid == 0 || peer.uid == geteuid()) return true;
+  if (policy_.group != SocketFile::kNoGroup) {
+    const auto groups = groups_of(connection);
+    if (peer.gid == policy_.group ||
+        std::find(groups.begin(), groups.end(), policy_.group) != groups.end()) {
+      return true;
+    }
+  }
+  return policy_.descendants &&
+         kernel::descends_from_here(kernel::peer_process(connection, peer.pid), peer.pid);
 }
 
 void HandoverServer::mend() {

@@ -18,6 +18,7 @@ namespace portpool {
 
 struct HandoverPolicy {
   gid_t group = SocketFile::kNoGroup;  // its members may attach
+  bool descendants = false;            // those of this process may, whoever they have become
   NetworkNamespace network_namespace;  // who is in another one is refused
 };
 
@@ -60,6 +61,7 @@ class HandoverServer {
   Accepted serve_without_descriptors(int listener);
   void greet(Descriptor connection, bool may_stay);
   Handover judge(int connection, const ucred& peer) const;
+  bool may_attach(int connection, const ucred& peer) const;
   void mend();
   void note_shortage();
   void note_plenty();

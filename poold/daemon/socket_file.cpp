@@ -139,13 +139,13 @@ void make_folder(const std::string& path) {
   }
 }
 
-Descriptor listen_on(const std::string& path, gid_t group) {
+Descriptor listen_on(const std::string& path, gid_t group, bool everybody) {
   const sockaddr_un address = socket_address(path);
   clear_stale_socket(path, address);
   Descriptor listener(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   if (!listener) throw UserError(with_errno("cannot open a socket"));
-  // Only the group gets in; the check of each visitor comes on top.
-  const mode_t mask = umask(group == SocketFile::kNoGroup ? 0177 : 0117);
+  // The check of each visitor comes on top.
+  const mode_t mask = umask(everybody ? 0111 : group == SocketFile::kNoGroup ? 0177 : 0117);
   const int bound =
       ::bind(listener.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address);
   umask(mask);
@@ -184,12 +184,14 @@ SocketFile::SocketFile(std::string path, gid_t group, Descriptor listener,
   if (owns_file_) remember_place();
 }
 
-SocketFile SocketFile::make(std::string path, gid_t group) {
+SocketFile SocketFile::make(std::string path, gid_t group, bool everybody) {
   const sockaddr_un address = socket_address(path);  // its length, before anything is made
   make_folder(path);
   LockFile lock = await_lock(path, address);
-  Descriptor listener = listen_on(path, group);
-  return {std::move(path), group, std::move(listener), std::move(lock), true};
+  Descriptor listener = listen_on(path, group, everybody);
+  SocketFile file(std::move(path), group, std::move(listener), std::move(lock), true);
+  file.everybody_ = everybody;
+  return file;
 }
 
 SocketFile SocketFile::take_over(std::string path, gid_t group, Handles handles) {
@@ -266,7 +268,7 @@ std::optional<Descriptor> SocketFile::mend() {
       spdlog::warn("{} had been removed, and has been made again", lock_->path());
     }
     if (is_in_place()) return std::nullopt;
-    Descriptor before = std::exchange(listener_, listen_on(path_, group_));
+    Descriptor before = std::exchange(listener_, listen_on(path_, group_, everybody_));
     remember_place();
     spdlog::warn(
         "{} had been removed or replaced, and has been made again; keep what cleans that directory "

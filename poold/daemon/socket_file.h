@@ -23,10 +23,10 @@ class SocketFile {
     Descriptor lock;
   };
 
-  // Listens on `path`, mode 0600, or 0660 with `group`. A socket that nobody listens on is
-  // replaced; a directory that is missing is made (0755). UserError: another daemon has it, a file
-  // there is no socket, it cannot be made.
-  static SocketFile make(std::string path, gid_t group = kNoGroup);
+  // Listens on `path`, mode 0600, 0660 with `group`, or 0666 for `everybody`. A socket that nobody
+  // listens on is replaced; a directory that is missing is made (0755). UserError: another daemon
+  // has it, a file there is no socket, it cannot be made.
+  static SocketFile make(std::string path, gid_t group = kNoGroup, bool everybody = false);
   // Goes on with what a predecessor gave up, or has sent copies of; without a lock, mend() takes
   // it. UserError: the listener does not listen, or on another path.
   static SocketFile take_over(std::string path, gid_t group, Handles handles);
@@ -68,6 +68,7 @@ class SocketFile {
 
   std::string path_;
   gid_t group_ = kNoGroup;
+  bool everybody_ = false;
   bool owns_file_ = true;
   Descriptor listener_;
   std::optional<LockFile> lock_;

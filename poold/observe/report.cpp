@@ -149,6 +149,7 @@ Report Report::since(const Report& earlier) const {
   for (std::size_t i = 0; i < kCounters; ++i) difference.counters[i] -= earlier.counters[i];
   for (std::size_t i = 0; i < kFallbackReasons; ++i)
     difference.fallbacks[i] -= earlier.fallbacks[i];
+  difference.attaches_refused -= earlier.attaches_refused;
   for (std::size_t i = 0; i < kHistograms; ++i) {
     difference.latency[i].latency.subtract(earlier.latency[i].latency);
   }

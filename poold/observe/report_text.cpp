@@ -110,11 +110,32 @@ std::string report_as_text(const Report& report) {
          lane_rows(report) + rewritten(report);
 }
 
-std::string report_summary(const Report& report) {
+namespace {
+
+// Why no connect came through the library.
+std::string why_none(const Report& report, const std::string& not_covered) {
+  if (!not_covered.empty()) return not_covered;
+  if (report.attaches_refused != 0) {
+    return fmt::format(
+        "poold refused {} time{} to let a program attach; is its user in socket_group, and is it "
+        "in "
+        "this network namespace?",
+        report.attaches_refused, report.attaches_refused == 1 ? "" : "s");
+  }
+  if (report.counter(Counter::k_attaches) == 0) {
+    return "no program loaded it and reached poold; poold check tells what is so in one";
+  }
+  return "the programs that loaded it made none (io_uring and raw system calls are not seen)";
+}
+
+}  // namespace
+
+std::string report_summary(const Report& report, const std::string& not_covered) {
   const std::uint64_t pool = report.path(Route::pool).count;
   const std::uint64_t kernel = report.path(Route::kernel).count;
   if (pool + kernel == 0) {
-    return "portpool: no TCP connect passed through the shim\n";
+    return fmt::format("portpool: no TCP connect passed through the shim: {}\n",
+                       why_none(report, not_covered));
   }
   return fmt::format("portpool: {} TCP connects, {} of them by the pool\n", pool + kernel, pool) +
          paths(report) + fallbacks(report) + errors(report);

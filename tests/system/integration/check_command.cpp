@@ -78,6 +78,45 @@ TEST_F(CheckProgram, OrdinaryPrograms) {
   expect_answer("env", 0, "yes", "linking");
 }
 
+// What a command line starts, by way of programs that start others.
+TEST_F(CheckProgram, Wrappers) {
+  using Words = std::vector<std::string>;
+  const auto answer = [](const Words& words) {
+    Words command{poold_path(), "check", "--json", "--"};
+    command.insert(command.end(), words.begin(), words.end());
+    Process process(command);
+    process.wait();
+    const nlohmann::json json = nlohmann::json::parse(process.out());
+    for (const nlohmann::json& finding : json.at("findings")) {
+      if (finding.at("name") != "wrapper") continue;
+      EXPECT_NE(finding.at("fix"), "") << finding;
+      EXPECT_EQ(json.at("answer"), "no");
+      return std::string("lost");
+    }
+    return json.at("answer").get<std::string>();
+  };
+  for (const Words& words : {Words{"env", "-i", "true"},
+                             {"env", "-", "true"},
+                             {"env", "-u", "LD_PRELOAD", "true"},
+                             {"env", "LD_PRELOAD=/other.so", "true"},
+                             {"su", "-"},
+                             {"runuser", "-l", "nobody"},
+                             {"setpriv", "--reset-env", "true"},
+                             {"mptcpize", "run", "true"},
+                             {"nice", "-n", "5", "env", "-i", "true"}}) {
+    EXPECT_EQ(answer(words), "lost") << words[0];
+  }
+  for (const Words& words : {Words{"env", "A=1", "true", "-i"},
+                             {"env", "-u", "i", "true"},
+                             {"setpriv", "--reuid", "65534", "true"},
+                             {"runuser", "-u", "nobody", "--", "true"},
+                             {"su", "-w", "LD_PRELOAD", "-", "nobody", "-c", "true"},
+                             {"gosu", "nobody", "true"},
+                             {"timeout", "5", "nice", "true"}}) {
+    EXPECT_EQ(answer(words), geteuid() == 0 || words[0] != "su" ? "yes" : "no") << words[0];
+  }
+}
+
 TEST_F(CheckProgram, StaticProgram) { expect_answer("/sbin/ldconfig", 2, "no", "linking"); }
 
 TEST_F(CheckProgram, MuslPrograms) {

@@ -15,6 +15,9 @@ namespace fs = std::filesystem;
 
 class RunCommand : public EchoNet {
  protected:
+  // As the folder of a user's own that every user can go through.
+  RunCommand() { fs::permissions(directory.path(), fs::perms::owner_all | fs::perms::others_exec); }
+
   // With temporary directories of its own, so that leftovers show.
   std::vector<std::string> environment() const {
     return {"TMPDIR=" + directory.path(), "XDG_RUNTIME_DIR=" + directory.path(),
@@ -283,24 +286,137 @@ TEST_F(RunCommand, ProgramThatDiesOfAForwardedSignal) {
 }
 
 // Copies of the programs where everybody may execute them, laid out as they are built.
-TEST_F(RunCommand, NeedsNoRoot) {
-  if (geteuid() != 0) GTEST_SKIP() << "not root anyway";
+class OtherUsers : public RunCommand {
+ protected:
+  OtherUsers() {
+    fs::permissions(place.path(),
+                    fs::perms::owner_all | fs::perms::others_read | fs::perms::others_exec);
+    fs::create_directories(place.file("bin"));
+    fs::create_directories(place.file("lib"));
+    fs::copy(poold_path(), place.file("bin"));
+    fs::copy(shim_path(), place.file("lib"));
+    fs::copy(guest_command("")[0], place.file("guest"));
+  }
+  void SetUp() override {
+    if (geteuid() != 0) GTEST_SKIP() << "not root: nobody else can be had";
+  }
+
+  using Words = std::vector<std::string>;
+
+  static Words joined(Words words, const Words& more) {
+    words.insert(words.end(), more.begin(), more.end());
+    return words;
+  }
+  Words guest(const std::string& name, const Words& arguments) const {
+    return joined({place.file("guest"), "--guest=" + name}, arguments);
+  }
+  // poold run -- WORDS
+  Words run(const Words& words) const { return joined({poold(), "run", "--"}, words); }
+  std::string poold() const { return place.file("bin/poold"); }
+
+  const Words nobody{"setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"};
+  TempDir place;
+};
+
+TEST_F(OtherUsers, NeedsNoRoot) {
   fs::permissions(directory.path(), fs::perms::all);
-  const TempDir place;
-  fs::permissions(place.path(),
-                  fs::perms::owner_all | fs::perms::others_read | fs::perms::others_exec);
-  fs::create_directories(place.file("bin"));
-  fs::create_directories(place.file("lib"));
-  fs::copy(poold_path(), place.file("bin"));
-  fs::copy(shim_path(), place.file("lib"));
-  fs::copy(guest_command("")[0], place.file("guest"));
-  Process process(
-      {"setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", place.file("bin/poold"),
-       "run", "--", place.file("guest"), "--guest=echo_often", kEcho, "500"},
-      environment());
+  Process process(joined(nobody, run(guest("echo_often", {kEcho, "500"}))), environment());
   EXPECT_EQ(process.wait(), 0) << process.err();
   EXPECT_NE(process.err().find("500"), std::string::npos) << process.err();
   EXPECT_TRUE(fs::is_empty(directory.path()));
+}
+
+bool is_here(const std::string& program) {
+  Process process({"sh", "-c", "command -v " + program});
+  return process.wait() == 0;
+}
+
+// The command becomes another user: its connects go through the pool all the same. Where its socket
+// would lie in a folder that only root can enter, as /run/user/0 is, it lies elsewhere.
+TEST_F(OtherUsers, CommandThatBecomesAnotherUser) {
+  const std::vector<Words> wrappers{nobody,
+                                    {"runuser", "-u", "nobody", "--"},
+                                    {"gosu", "nobody"},
+                                    joined({"sh", "-c", "\"$@\" & exit 0", "sh"}, nobody)};
+  for (const fs::perms mode :
+       {fs::perms::owner_all, fs::perms::owner_all | fs::perms::others_exec}) {
+    fs::permissions(directory.path(), mode);
+    for (const Words& wrapper : wrappers) {
+      if (!is_here(wrapper[0])) {
+        ADD_FAILURE() << "no " << wrapper[0] << " (packaging/install-deps.sh test)";
+        continue;
+      }
+      const TempDir reports;
+      const std::string json = reports.file("json");
+      const Words command = joined({poold(), "run", "--json", json, "--"},
+                                   joined(wrapper, guest("echo_often", {kEcho, "500"})));
+      Process process(command, environment());
+      EXPECT_EQ(process.wait(), 0) << wrapper[0] << process.err();
+      const nlohmann::json report = nlohmann::json::parse(read_whole_file(json));
+      EXPECT_EQ(pool_connects(report) + kernel_connects(report), 500U) << wrapper[0];
+      EXPECT_GT(pool_connects(report), 0U) << wrapper[0] << process.err();
+      EXPECT_EQ(process.err().find("runs without the pool"), std::string::npos) << process.err();
+      EXPECT_TRUE(fs::is_empty(directory.path()));
+    }
+  }
+}
+
+// The socket can be opened by everybody then; who does not descend from the command's poold gets
+// nothing there. Root, and poold's own user, do as ever.
+TEST_F(OtherUsers, StrangersAreRefused) {
+  fs::permissions(directory.path(), fs::perms::owner_all | fs::perms::others_exec);
+  Process process(run(guest("says_its_socket", {kEcho})), environment());
+  process.wait_for_output("\n");
+  const std::string socket = process.out().substr(0, process.out().find('\n'));
+  ASSERT_TRUE(socket.starts_with(directory.path())) << socket;
+  const auto status = [&](const Words& before) {
+    Process asking(joined(before, {poold(), "status", "--json"}), {"PORTPOOL_SOCKET=" + socket});
+    asking.wait();
+    return asking.out();
+  };
+  EXPECT_EQ(status(nobody), "");
+  const nlohmann::json seen = nlohmann::json::parse(status({}));
+  EXPECT_EQ(seen.at("clients").at("refused"), 1);
+  process.send_line("end");
+  EXPECT_EQ(process.wait(), 0) << process.err();
+}
+
+// Nothing came through the library: the summary names what took it away.
+TEST_F(OtherUsers, WrappersThatLoseTheLibraryAreNamed) {
+  const std::string echo = place.file("guest") + " --guest=echo_often " + kEcho + " 1";
+  const struct {
+    Words command;
+    const char* named;
+  } cases[] = {
+      {joined({"env", "-i"}, guest("echo_often", {kEcho, "1"})), "env: -i drops"},
+      {{"su", "-s", "/bin/sh", "-", "nobody", "-c", echo}, "su: a login"},
+      {joined({"mptcpize", "run"}, guest("echo_often", {kEcho, "1"})), "mptcpize: it replaces"},
+      {joined(joined(nobody, {"env", "-u", "LD_PRELOAD"}), guest("echo_often", {kEcho, "1"})),
+       "env: it drops"},
+      // Not on the command line: seen while it runs.
+      {{"sh", "-c", "env -i sleep 5"}, "sleep (pid "},
+  };
+  for (const auto& [command, named] : cases) {
+    Process process(run(command), environment());
+    EXPECT_EQ(process.wait(), 0) << command[0] << process.err();
+    const std::string text = process.err();
+    const std::size_t summary = text.find("no TCP connect passed through the shim: ");
+    ASSERT_NE(summary, std::string::npos) << text;
+    EXPECT_NE(text.find(named, summary), std::string::npos) << named << " is not in: " << text;
+  }
+  // A login that keeps the variables is no such thing.
+  Process kept(
+      run({"su", "-w", "LD_PRELOAD,PORTPOOL_SOCKET", "-s", "/bin/sh", "-", "nobody", "-c", echo}),
+      environment());
+  EXPECT_EQ(kept.wait(), 0) << kept.err();
+  EXPECT_NE(kept.err().find("1 TCP connect"), std::string::npos) << kept.err();
+}
+
+TEST_F(RunCommand, SaysThatNothingConnected) {
+  Process process(command({"true"}), environment());
+  EXPECT_EQ(process.wait(), 0);
+  EXPECT_NE(process.err().find("the programs that loaded it made none"), std::string::npos)
+      << process.err();
 }
 
 TEST_F(RunCommand, UsesTheRunningDaemon) {

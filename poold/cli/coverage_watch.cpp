@@ -1,0 +1,80 @@
+#include "cli/coverage_watch.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <string_view>
+#include <vector>
+
+#include "base/text.h"
+#include "kernel/proc_file.h"
+#include "kernel/processes.h"
+
+namespace portpool {
+namespace {
+
+using std::chrono::milliseconds;
+
+constexpr milliseconds kFirst{20};
+constexpr milliseconds kRarest{2000};
+constexpr std::size_t kMostVisited = 64;  // each look
+constexpr std::size_t kMostExamined = 4;
+constexpr const char* kLibrary = "libportpool.so";
+
+// Those that its first thread started.
+std::vector<pid_t> children_of(pid_t pid) {
+  std::vector<pid_t> children;
+  const auto list = kernel::read_proc_file(fmt::format("/proc/{0}/task/{0}/children", pid), 65536);
+  std::string_view rest = list ? std::string_view(*list) : std::string_view();
+  while (!rest.empty()) {
+    const std::size_t end = std::min(rest.find(' '), rest.size());
+    if (const auto child = kernel::whole_number<pid_t>(rest.substr(0, end))) {
+      children.push_back(*child);
+    }
+    rest.remove_prefix(std::min(end + 1, rest.size()));
+  }
+  return children;
+}
+
+std::string name_of_process(pid_t pid) {
+  std::string name = kernel::read_proc_file(fmt::format("/proc/{}/comm", pid)).value_or("");
+  if (name.ends_with('\n')) name.pop_back();
+  return name;
+}
+
+// Empty: it has the library, or nothing is known about it.
+std::string missing_in(pid_t pid, const std::string& name) {
+  const auto state = kernel::preload_state(pid, kLibrary);
+  if (!state || state->loaded || name_of_process(pid) != name) return {};
+  const std::string who = fmt::format("{} (pid {})", for_terminal(name), pid);
+  if (state->requested) {
+    return fmt::format(
+        "{} did not load the library though LD_PRELOAD names it; poold check tells why", who);
+  }
+  return fmt::format(
+      "{} was started without the library: what started it dropped or replaced LD_PRELOAD", who);
+}
+
+}  // namespace
+
+CoverageWatch::CoverageWatch(EventLoop& loop)
+    : loop_(loop), timer_(loop.add_timer([this] { look(); })), pause_(kFirst) {
+  loop_.set_timer(timer_, pause_);
+}
+
+void CoverageWatch::look() {
+  std::vector<pid_t> tree = children_of(getpid());
+  std::size_t examined = 0;
+  for (std::size_t i = 0; i < tree.size() && i < kMostVisited && examined < kMostExamined; ++i) {
+    for (const pid_t child : children_of(tree[i])) tree.push_back(child);
+    const std::string name = name_of_process(tree[i]);
+    if (name.empty() || !seen_.insert({tree[i], name}).second) continue;
+    ++examined;
+    if (finding_ = missing_in(tree[i], name); !finding_.empty()) return;
+  }
+  pause_ = std::min(pause_ * 2, kRarest);
+  loop_.set_timer(timer_, pause_);
+}
+
+}  // namespace portpool
