@@ -3,7 +3,7 @@
 
 #include "base/address_text.h"
 #include "doctor/checks.h"
-#include "doctor/outlook.h"
+#include "doctor/early_binds.h"
 
 namespace portpool::doctor {
 namespace {
@@ -109,43 +109,42 @@ Check check_bound_sockets(const Facts& facts) {
 }
 
 Check check_early_binds(const Facts& facts) {
-  constexpr std::uint32_t kWorthNaming = 256;
   if (!facts.census) return not_known(facts.census_error);
+  const std::vector<EarlyBinds> all = find_early_binds(*facts.census, facts.owners);
   Check check;
-  check.evidence["destinations"] = Json::array();
-  std::uint64_t total = 0;
-  const Census& census = *facts.census;
-  for (std::uint32_t i = 0; i < census.lanes.size(); ++i) {
-    const Lane& lane = census.lanes[i];
-    // connect() alone would have filled the other parity to its end first.
-    const bool early = lane.other_parity >= kWorthNaming &&
-                       lane.held_first * 4ULL < lane.other_parity &&
-                       lane.held_first * 2ULL < census.plan.first;
-    if (!early) continue;
-    const std::vector<Share> shares = shares_of_lane(census, facts.owners, i);
-    if (is_shimmed(shares, facts.owners)) continue;
-    if (total == 0) {
-      check.summary = fmt::format(
-          "{}: {} ports of the parity that connect() takes last: the program calls bind(address, "
-          "0) "
-          "first, so that each is lost to all other destinations",
-          lane_text(lane), count_text(lane.other_parity));
-      if (!shares.empty()) check.lines.push_back("held by: " + shares_text(shares));
+  check.evidence["sources"] = Json::array();
+  for (const EarlyBinds& one : all) {
+    Json processes = Json::array();
+    for (const Share& share : one.shares) {
+      processes.push_back(
+          {{"pid", share.pid}, {"process", share.process}, {"ports", share.sockets}});
     }
-    total += lane.other_parity;
-    check.evidence["destinations"].push_back({{"source", to_text(lane.source)},
-                                              {"destination", to_text(lane.destination)},
-                                              {"ports", lane.other_parity}});
+    check.evidence["sources"].push_back({{"source", to_text(one.source)},
+                                         {"destinations", one.destinations},
+                                         {"ports", one.ports},
+                                         {"usable", one.usable},
+                                         {"taken_last", one.telling},
+                                         {"processes", processes}});
   }
-  check.evidence["ports"] = total;
-  if (total == 0) {
+  if (all.empty()) {
     check.summary = "no sign of programs that bind a port before they connect";
     return check;
   }
-  check.status = Status::warn;
+  const EarlyBinds& worst = all.front();
+  check.status = worst.exhausted() ? Status::fail : Status::warn;
+  check.summary = fmt::format(
+      "{}: {} of {} ports in use over {}, {} of them of the parity that connect() takes last: {} "
+      "calls bind(address, 0) first, and a port bound like that is lost to all other "
+      "destinations{}",
+      to_text(worst.source), count_text(worst.ports), count_text(worst.usable),
+      counted(worst.destinations, "destination", "destinations"), count_text(worst.telling),
+      worst.shares.empty() ? "a program" : worst.shares.front().process,
+      worst.exhausted() ? "; none is left, bind() fails with EADDRINUSE" : "");
+  check.lines.push_back("held by: " + shares_text(worst.shares, 5));
   check.fix =
-      "set IP_BIND_ADDRESS_NO_PORT before bind() in that program, or start it under "
-      "poold run -- COMMAND, which defers the bind";
+      "set IP_BIND_ADDRESS_NO_PORT before bind() in that program, or start it under poold run -- "
+      "COMMAND, which defers the bind; where it asks for its port at once, as Java and Erlang do, "
+      "that takes early_bind = \"promise\" of its pool in poold's configuration";
   return check;
 }
 

@@ -7,6 +7,7 @@
 #include <unordered_map>
 
 #include "doctor/check.h"
+#include "doctor/peer_timestamps.h"
 
 namespace portpool::doctor {
 namespace {
@@ -67,6 +68,10 @@ class Counter {
     if (socket.state == TCP_SYN_SENT && socket.retries > 0) ++lane.unanswered;
     if (rules_.reuse.allows(socket)) {
       ++lane.reusable;
+      if (plan.is_usable[socket.local.port]) {
+        ++lane.reusable_usable;
+        if (first) ++lane.reusable_first;
+      }
     } else if (plan.is_usable[socket.local.port]) {
       ++lane.held;
       if (first) ++lane.held_first;
@@ -132,6 +137,7 @@ Census take_census(kernel::SockDiag& sock_diag, const CensusRules& rules,
   filter.states = kernel::kAllStates & ~kUnconnected;
   filter.destination_port = destination_port;
   census.complete = sock_diag.dump(filter, connected).complete && census.complete;
+  find_peer_timestamps(census, sock_diag);
   sort_lanes(census);
   std::sort(census.closing.begin(), census.closing.end(),
             [](const ClosingPeer& a, const ClosingPeer& b) { return a.total() > b.total(); });

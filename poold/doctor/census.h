@@ -19,15 +19,27 @@ using StateCounts = std::array<std::uint32_t, kStates>;  // by TCP_* of <netinet
 // TIME_WAIT entries at most this old tell how many connections end per second.
 inline constexpr std::uint32_t kRecentMs = 10'000;
 
+// Whether the far side has TCP timestamps, without which connect() takes over no port in TIME_WAIT,
+// whatever tcp_tw_reuse says (tcp_twsk_unique(), net/ipv4/tcp_ipv4.c).
+enum class PeerTimestamps {
+  not_asked,  // hardly anything depends on it
+  yes,        // `no`, `unknown`: see peer_timestamps.h
+  no,
+  unknown,
+};
+
 // The connections from one source address to one destination whose port is of the local range.
 struct Lane {
   Address source;
   Endpoint destination;
   StateCounts states{};
-  std::uint32_t held = 0;          // usable ports that a new connect() cannot have
-  std::uint32_t held_first = 0;    // of these, of the parity that is tried first
-  std::uint32_t other_parity = 0;  // sockets, in any state, on the other parity
-  std::uint32_t reusable = 0;      // TIME_WAIT that a new connect() may take over
+  std::uint32_t held = 0;             // usable ports that a new connect() cannot have
+  std::uint32_t held_first = 0;       // of these, of the parity that is tried first
+  std::uint32_t other_parity = 0;     // sockets, in any state, on the other parity
+  std::uint32_t reusable = 0;         // TIME_WAIT that a new connect() may take over, see `peer`
+  std::uint32_t reusable_usable = 0;  // of these, on usable ports
+  std::uint32_t reusable_first = 0;   // and of the parity that is tried first
+  PeerTimestamps peer = PeerTimestamps::not_asked;
   std::uint32_t recent_waits = 0;  // TIME_WAIT younger than kRecentMs
   std::uint32_t unanswered = 0;    // SYN_SENT that has had to send its SYN again
   std::uint32_t sockets = 0;

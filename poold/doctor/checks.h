@@ -63,6 +63,9 @@ inline constexpr CheckEntry kChecks[] = {
 // The gravest first.
 std::vector<Check> run_checks(const Facts& facts);
 
+// Adds the command that keeps the setting of the check's fix, if that is one, over a reboot.
+void say_how_to_keep(Check& check);
+
 // For checks that need what could not be had.
 Check not_known(const std::string& why);
 

@@ -111,8 +111,13 @@ std::string duration_text(double seconds) {
 
 // The sentence about what comes next.
 std::string forecast(const Outlook& o, const Movement& movement) {
-  std::string text = fmt::format("cliff at {} ports, exhausted at {}", count_text(o.cliff_at),
-                                 count_text(o.used + o.free));
+  if (o.free == 0) return "exhausted: no port is left";
+  std::string text;
+  if (o.has_cliff) {
+    text = o.to_cliff == 0 ? "past the cliff, "
+                           : fmt::format("cliff at {} ports, ", count_text(o.cliff_at));
+  }
+  text += fmt::format("exhausted at {}", count_text(o.used + o.free));
   if (movement.seconds <= 0) return text;
   const double per_second = static_cast<double>(movement.growth) / movement.seconds;
   if (per_second < 1) {
@@ -134,12 +139,14 @@ Check explain_lane(const Facts& facts, std::uint32_t index, const Movement& move
   const bool shimmed = is_shimmed(shares, facts.owners);
   Check check;
   check.name = "destination";
-  check.status = shimmed && o.stage != Stage::exhausted ? Status::ok : status_of(o.stage);
+  check.status = shimmed && o.stage != Stage::exhausted ? Status::ok : status_of(o);
   check.summary = fmt::format("{}: {} of {} source ports in use ({}), {} free", lane_text(lane),
                               count_text(o.used), count_text(o.used + o.free),
                               percent(o.used, o.used + o.free), count_text(o.free));
   if (shimmed) {
     check.summary += "; under libportpool.so, which does not search";
+  } else if (check.status == Status::unknown) {
+    check.summary += "; " + doubt_text(lane);
   } else if (o.stage == Stage::past_cliff) {
     check.summary += "; past the cliff: each connect() is slow";
   }
@@ -148,14 +155,15 @@ Check explain_lane(const Facts& facts, std::uint32_t index, const Movement& move
     check.lines.push_back(fmt::format("{}: {} ports: {}", share.process, count_text(share.sockets),
                                       states_text(share.states)));
   }
-  if (lane.reusable > 0) {
+  if (lane.peer == PeerTimestamps::no) {
+    check.lines.emplace_back("the peer has no TCP timestamps: no port in TIME-WAIT is taken over");
+  }
+  if (lane.reusable > 0 && lane.peer != PeerTimestamps::unknown) {
     check.lines.push_back(fmt::format("{} of the TIME-WAIT ports can be taken over by connect()",
                                       count_text(lane.reusable)));
   }
   check.lines.push_back("next: " + forecast(o, movement));
-  check.lines.push_back(fmt::format("sustainable: {} new connections/s ({} ports / {:g} s)",
-                                    count_text(static_cast<std::uint64_t>(o.sustainable_per_s)),
-                                    count_text(o.used + o.free), o.waits_s));
+  check.lines.push_back("sustainable: " + sustainable_text(o));
   check.evidence = lane_evidence(lane, o, shares);
   if (movement.seconds > 0) {
     check.evidence["watched_s"] = movement.seconds;
@@ -262,6 +270,7 @@ std::vector<Check> explain_destination(const NamedDestination& destination,
     check.name = "visibility";
     checks.push_back(std::move(check));
   }
+  for (Check& check : checks) say_how_to_keep(check);
   std::stable_sort(checks.begin(), checks.end(),
                    [](const Check& a, const Check& b) { return a.status > b.status; });
   return checks;

@@ -23,7 +23,7 @@ Judged judge(const Facts& facts, std::uint32_t index) {
   const Census& census = *facts.census;
   const Lane& lane = census.lanes[index];
   Judged judged{&lane, outlook_of(lane, census.plan, facts.settings.reuse), {}, false, {}};
-  judged.status = status_of(judged.outlook.stage);
+  judged.status = status_of(judged.outlook);
   if (judged.status == Status::ok) return judged;
   judged.shares = shares_of_lane(census, facts.owners, index);
   judged.shimmed = is_shimmed(judged.shares, facts.owners);
@@ -40,6 +40,7 @@ std::string sentence(const Judged& judged) {
                        : fmt::format("{}; only {} left before connect() fails with EADDRNOTAVAIL",
                                      head, count_text(o.free));
   }
+  if (judged.status == Status::unknown) return head + "; " + doubt_text(*judged.lane);
   if (judged.shimmed) return head + " by programs under libportpool.so, which do not search";
   switch (o.stage) {
     case Stage::past_cliff:
@@ -64,9 +65,7 @@ std::vector<std::string> particulars(const Judged& judged) {
   std::vector<std::string> lines{"states: " + states_text(judged.lane->states)};
   if (!judged.shares.empty()) lines.push_back("held by: " + shares_text(judged.shares));
   const Outlook& o = judged.outlook;
-  std::string rate = fmt::format("sustainable there: {} new connections/s ({} ports / {:g} s)",
-                                 count_text(static_cast<std::uint64_t>(o.sustainable_per_s)),
-                                 count_text(o.used + o.free), o.waits_s);
+  std::string rate = "sustainable there: " + sustainable_text(o);
   if (o.ends_per_s > 0) rate += fmt::format("; {:.0f}/s end at present", o.ends_per_s);
   lines.push_back(rate);
   return lines;

@@ -7,6 +7,7 @@
 #include <cmath>
 
 #include "base/address_text.h"
+#include "doctor/peer_timestamps.h"
 
 namespace portpool::doctor {
 namespace {
@@ -33,6 +34,20 @@ Cause main_cause(const Lane& lane) {
                            [](const Cause& a, const Cause& b) { return a.sockets < b.sockets; });
 }
 
+const char* name_of(PeerTimestamps peer) {
+  switch (peer) {
+    case PeerTimestamps::yes:
+      return "yes";
+    case PeerTimestamps::no:
+      return "no";
+    case PeerTimestamps::unknown:
+      return "unknown";
+    case PeerTimestamps::not_asked:
+      break;
+  }
+  return "not asked";
+}
+
 std::string more_ports(const Facts& facts) {
   const std::string widen = widen_command(*facts.census);
   return widen.empty() ? "add a source or a destination address" : widen;
@@ -40,6 +55,11 @@ std::string more_ports(const Facts& facts) {
 
 std::string time_wait_fix(const Facts& facts, const Lane& lane) {
   const Settings& settings = facts.settings;
+  if (lane.peer == PeerTimestamps::no) {
+    return "keep connections open (keep-alive), or " + more_ports(facts) +
+           "; tcp_tw_reuse cannot help as long as the peer has no TCP timestamps (there: "
+           "net.ipv4.tcp_timestamps=1)";
+  }
   const bool loopback = is_loopback(lane.destination.address);
   if (settings.reuse.mode == 1 || (settings.reuse.mode == 2 && loopback)) {
     return "keep connections open (keep-alive), or " + more_ports(facts);
@@ -62,14 +82,17 @@ Outlook outlook_of(const Lane& lane, const PortPlan& plan, const kernel::TimeWai
   o.to_cliff = plan.first - std::min(lane.held_first, plan.first);
   o.has_cliff = plan.first >= kSmallestCliff;
   const bool loopback = is_loopback(lane.source) || is_loopback(lane.destination.address);
-  const bool comes_back = reuse.mode == 1 || (reuse.mode == 2 && loopback);
+  const bool comes_back =
+      (reuse.mode == 1 || (reuse.mode == 2 && loopback)) && lane.peer != PeerTimestamps::no;
   // With tcp_tw_reuse_delay 0 the next millisecond will do.
   o.waits_s = std::max(comes_back ? reuse.min_age_ms : kernel::kTimeWaitMs, 1U) / 1000.0;
-  o.sustainable_per_s = plan.usable / o.waits_s;
   if (lane.recent_waits >= kFewWaits) o.ends_per_s = lane.recent_waits / (kRecentMs / 1000.0);
   const std::uint32_t waiting = lane.states[TCP_TIME_WAIT];
   const std::uint32_t waiting_held = waiting - std::min(lane.reusable, waiting);
-  const double settled = lane.held - std::min(waiting_held, lane.held) + o.ends_per_s * o.waits_s;
+  const std::uint32_t standing = lane.held - std::min(waiting_held, lane.held);
+  o.turning = plan.usable - std::min(standing, plan.usable);
+  o.sustainable_per_s = o.turning / o.waits_s;
+  const double settled = standing + o.ends_per_s * o.waits_s;
   o.settles_at = static_cast<std::uint32_t>(std::min(std::round(settled), 1e9));
   if (plan.usable != 0 && o.free * 100ULL < std::uint64_t{plan.usable} * kExhaustedBelow) {
     o.stage = Stage::exhausted;
@@ -80,7 +103,17 @@ Outlook outlook_of(const Lane& lane, const PortPlan& plan, const kernel::TimeWai
   } else if (o.ends_per_s > 0 && o.settles_at >= plan.first) {
     o.stage = Stage::heading;
   }
+  o.stage_without_reuse = lane.peer == PeerTimestamps::unknown
+                              ? outlook_of(without_reuse(lane), plan, reuse).stage
+                              : o.stage;
   return o;
+}
+
+Status status_of(const Outlook& outlook) {
+  const Status status = status_of(outlook.stage);
+  return status == Status::ok && status_of(outlook.stage_without_reuse) != Status::ok
+             ? Status::unknown
+             : status;
 }
 
 Status status_of(Stage stage) {
@@ -113,6 +146,13 @@ bool is_shimmed(const std::vector<Share>& shares, const Ownership& owners) {
 std::string lane_fix(const Facts& facts, const Lane& lane, const Outlook& outlook,
                      const std::vector<Share>& shares) {
   const std::string destination = to_text(lane.destination);
+  if (status_of(outlook) == Status::unknown) {
+    return fmt::format(
+        "look while a connection there stands: \"ts\" in the output of ss -tni dst {} means that "
+        "the "
+        "peer has timestamps",
+        destination);
+  }
   // Not by its name, which is another user's to choose.
   const std::string who = shares.empty() || shares[0].pid == 0
                               ? "the program"
@@ -143,6 +183,19 @@ std::string lane_fix(const Facts& facts, const Lane& lane, const Outlook& outloo
          more_ports(facts);
 }
 
+std::string sustainable_text(const Outlook& outlook) {
+  return fmt::format("{} new connections/s ({} ports / {:g} s)",
+                     count_text(static_cast<std::uint64_t>(outlook.sustainable_per_s)),
+                     count_text(outlook.turning), outlook.waits_s);
+}
+
+std::string doubt_text(const Lane& lane) {
+  return fmt::format(
+      "{} more are in TIME-WAIT, and whether connect() takes them over depends on the peer's TCP "
+      "timestamps, which no connection shows now",
+      count_text(lane.reusable_usable));
+}
+
 std::string lane_text(const Lane& lane) {
   return to_text(lane.source) + " -> " + to_text(lane.destination);
 }
@@ -167,6 +220,7 @@ Json lane_evidence(const Lane& lane, const Outlook& outlook, const std::vector<S
           {"ends_per_s", outlook.ends_per_s},
           {"settles_at", outlook.settles_at},
           {"reusable_time_wait", lane.reusable},
+          {"peer_timestamps", name_of(lane.peer)},
           {"states", states},
           {"processes", processes}};
 }

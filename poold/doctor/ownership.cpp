@@ -94,6 +94,12 @@ std::vector<Share> shares_of(const std::vector<LocalSocket>& sockets, const Owne
   return sharing.take();
 }
 
+std::vector<Share> shares_of(const std::vector<OutgoingSocket>& sockets, const Ownership& owners) {
+  Sharing sharing(owners.scan);
+  for (const OutgoingSocket& socket : sockets) sharing.add(socket.inode, socket.state);
+  return sharing.take();
+}
+
 std::string shares_text(const std::vector<Share>& shares, std::size_t most) {
   std::string text;
   for (std::size_t i = 0; i < shares.size() && i < most; ++i) {

@@ -46,6 +46,7 @@ Ownership find_owners(const Census& census);
 std::vector<Share> shares_of_lane(const Census& census, const Ownership& owners,
                                   std::uint32_t lane);
 std::vector<Share> shares_of(const std::vector<LocalSocket>& sockets, const Ownership& owners);
+std::vector<Share> shares_of(const std::vector<OutgoingSocket>& sockets, const Ownership& owners);
 
 // "nginx (pid 12) 27,000, curl (pid 13) 5": the first `most` of them.
 std::string shares_text(const std::vector<Share>& shares, std::size_t most = 3);

@@ -23,6 +23,27 @@ std::string even_range(kernel::PortRange range) {
   return fmt::format("sysctl -w net.ipv4.ip_local_port_range=\"{} {}\"", low, high);
 }
 
+// Of what is reserved now, in the form of the setting.
+std::string needed_reservations(const Facts& facts) {
+  const Census& census = *facts.census;
+  std::string list;
+  const auto add = [&](int low, int high) {
+    if (low > high) return;
+    list += fmt::format("{}{}", list.empty() ? "" : ",", low);
+    if (high > low) list += fmt::format("-{}", high);
+  };
+  for (const kernel::PortRange& part : facts.settings.reserved) {
+    const kernel::PortRange range = census.plan.range;
+    add(part.low, std::min<int>(part.high, range.low - 1));
+    for (int port = std::max(part.low, range.low); port <= std::min(part.high, range.high);
+         ++port) {
+      if (census.listening[static_cast<std::size_t>(port)]) add(port, port);
+    }
+    add(std::max<int>(part.low, range.high + 1), part.high);
+  }
+  return list;
+}
+
 }  // namespace
 
 Check check_port_range(const Facts& facts) {
@@ -78,9 +99,11 @@ Check check_reserved_ports(const Facts& facts) {
   constexpr unsigned kNotable = 10;  // one part in
   if (plan.reserved * kNotable < plan.count) return check;
   check.status = plan.reserved * 2 >= plan.count ? Status::fail : Status::warn;
-  check.fix =
-      "keep only the ports that services need: sysctl -w "
-      "net.ipv4.ip_local_reserved_ports=\"8080,9090-9099\" (for example)";
+  const std::string kept = needed_reservations(facts);
+  check.fix = fmt::format(
+      "keep only what services need; this keeps what lies outside the range or is listened on now: "
+      "sysctl -w net.ipv4.ip_local_reserved_ports=\"{}\"",
+      kept);
   return check;
 }
 

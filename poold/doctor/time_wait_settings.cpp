@@ -113,7 +113,7 @@ Check check_fin_timeout(const Facts& facts) {
     return check;
   }
   check.fix =
-      "sysctl -w net.ipv4.tcp_fin_timeout=60 (for TIME-WAIT use tcp_tw_reuse=1 or keep-alive)";
+      "sysctl -w net.ipv4.tcp_fin_timeout=60  # for TIME-WAIT use tcp_tw_reuse=1 or keep-alive";
   return check;
 }
 

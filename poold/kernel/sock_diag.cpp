@@ -63,6 +63,10 @@ std::uint16_t common_port(std::span<const Endpoint> destinations) {
   return common ? port : 0;
 }
 
+__u8 extensions(const DumpFilter& filter) {
+  return filter.tcp_info ? 1U << (INET_DIAG_INFO - 1) : 0;
+}
+
 // A socket that is bound but not connected.
 class BoundSocket {
  public:
@@ -144,6 +148,7 @@ DumpResult SockDiag::dump_family(int family, const DumpFilter& filter, Program p
     inet_diag_req body{};
     body.id = any_socket(filter);
     body.idiag_states = filter.states;
+    body.idiag_ext = extensions(filter);
     error = request(TCPDIAG_GETSOCK, NLM_F_DUMP, bytes_of(body), program);
   } else {
     inet_diag_req_v2 body{};
@@ -151,6 +156,7 @@ DumpResult SockDiag::dump_family(int family, const DumpFilter& filter, Program p
     body.sdiag_protocol = IPPROTO_TCP;
     body.id = any_socket(filter);
     body.idiag_states = filter.states;
+    body.idiag_ext = extensions(filter);
     error = request(SOCK_DIAG_BY_FAMILY, NLM_F_DUMP, bytes_of(body), program);
   }
   if (error != 0) return {.complete = false, .error = error, .records = 0};

@@ -24,6 +24,8 @@ struct DumpFilter {
   // out it does leave out (socket_filter.h). Empty: all. To stay valid for the call. Leaves out
   // listeners and bound sockets.
   std::span<const Endpoint> destinations = {};
+  // Fills in SocketRecord::timestamps. The kernel's answer is several times as long then.
+  bool tcp_info = false;
 };
 
 struct DumpResult {

@@ -5,8 +5,11 @@
 #include <linux/sock_diag.h>
 #include <netinet/tcp.h>
 
+#include <algorithm>
 #include <cerrno>
+#include <cstddef>
 #include <cstring>
+#include <optional>
 
 namespace portpool::kernel {
 namespace {
@@ -43,6 +46,31 @@ SocketRecord record_of(const inet_diag_msg& message) {
   return record;
 }
 
+bool has_shaken_hands(std::uint8_t state) {
+  constexpr std::uint32_t kStates = state_bit(TCP_ESTABLISHED) | state_bit(TCP_FIN_WAIT1) |
+                                    state_bit(TCP_FIN_WAIT2) | state_bit(TCP_CLOSE_WAIT) |
+                                    state_bit(TCP_LAST_ACK) | state_bit(TCP_CLOSING);
+  return (kStates & state_bit(state)) != 0;
+}
+
+// From the attributes behind a message (rtnetlink(7)), where TCP_INFO is one of them.
+std::optional<bool> timestamps_in(const std::byte* next, std::size_t size) {
+  while (size >= sizeof(nlattr)) {
+    nlattr attribute;
+    std::memcpy(&attribute, next, sizeof attribute);
+    if (attribute.nla_len < sizeof attribute || attribute.nla_len > size) break;
+    constexpr std::size_t kOptions = offsetof(tcp_info, tcpi_options);
+    if (attribute.nla_type == INET_DIAG_INFO && attribute.nla_len > sizeof attribute + kOptions) {
+      const auto options = std::to_integer<unsigned>(next[sizeof attribute + kOptions]);
+      return (options & TCPI_OPT_TIMESTAMPS) != 0;
+    }
+    const std::size_t step = std::min<std::size_t>(NLA_ALIGN(attribute.nla_len), size);
+    next += step;
+    size -= step;
+  }
+  return std::nullopt;
+}
+
 // The number after the header of NLMSG_ERROR and NLMSG_DONE, negated: an errno, or 0.
 int error_of(const std::byte* payload, std::size_t size, int when_absent) {
   if (size < sizeof(int)) return when_absent;
@@ -67,7 +95,11 @@ void parse_message(const nlmsghdr& header, const std::byte* payload, ParsedBuffe
       if (size < sizeof message) return finish(result, EBADMSG);
       std::memcpy(&message, payload, sizeof message);
       ++result.records;
-      return visit(record_of(message));
+      SocketRecord record = record_of(message);
+      if (size > sizeof message && has_shaken_hands(record.state)) {
+        record.timestamps = timestamps_in(payload + sizeof message, size - sizeof message);
+      }
+      return visit(record);
     }
     case NLMSG_DONE:  // carries an error since a dump may fail after its first messages
       return finish(result, error_of(payload, size, 0));

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <type_traits>
 
 #include "portpool/endpoint.h"
@@ -30,6 +31,10 @@ struct SocketRecord {
   std::uint8_t retries = 0;
   std::uint32_t inode = 0;  // 0: no process holds it (orphan, TIME_WAIT, not yet accepted)
   std::uint32_t uid = 0;
+  // Whether both ends have agreed on TCP timestamps (tcpi_options of TCP_INFO). Only where
+  // DumpFilter::tcp_info asked for it, of connections that stand or are being closed: nobody can
+  // tell it of TIME_WAIT.
+  std::optional<bool> timestamps = {};
 };
 
 // Refers to a callable that takes `const SocketRecord&`, without owning it: valid only as long as

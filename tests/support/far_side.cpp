@@ -32,13 +32,15 @@ void ip(const std::string& words) { run({"ip"}, words); }
 namespace {
 
 // Says one byte when everything listens.
-[[noreturn]] void be_the_far_side(const std::vector<std::uint16_t>& ports, int ready) {
+[[noreturn]] void be_the_far_side(const std::vector<std::uint16_t>& ports,
+                                  const FarSide::Settings& settings, int ready) {
   prctl(PR_SET_PDEATHSIG, SIGKILL);
   try {
     PrivateNet net;
     // A packet may come by an uplink that the way back does not use.
     net.set_sysctl("net.ipv4.conf.all.rp_filter", "0");
     net.set_sysctl("net.ipv4.conf.default.rp_filter", "0");
+    for (const auto& [name, value] : settings) net.set_sysctl(name, value);
     net.add_address("10.9.0.1/32");
     net.add_address("fd00:9::1/128");
     const EchoServer server(ports);
@@ -73,11 +75,11 @@ void connect_uplinks(pid_t far) {
 
 }  // namespace
 
-FarSide::FarSide(const std::vector<std::uint16_t>& ports) {
+FarSide::FarSide(const std::vector<std::uint16_t>& ports, const Settings& settings) {
   int ready[2];
   if (pipe(ready) != 0) throw std::system_error(errno, std::generic_category(), "pipe");
   pid_ = fork();
-  if (pid_ == 0) be_the_far_side(ports, ready[1]);
+  if (pid_ == 0) be_the_far_side(ports, settings, ready[1]);
   close(ready[1]);
   char byte = 0;
   const bool up = read(ready[0], &byte, 1) == 1;

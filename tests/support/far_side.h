@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace portpool::test {
@@ -22,7 +23,9 @@ void ip(const std::string& words);
 // There, 10.5.0.0/24 and fd00:5::/64 are said to be here. To be made in a PrivateNet.
 class FarSide {
  public:
-  explicit FarSide(const std::vector<std::uint16_t>& ports);
+  using Settings = std::vector<std::pair<std::string, std::string>>;
+  // `settings`: sysctls there, {"net.ipv4.tcp_timestamps", "0"}.
+  explicit FarSide(const std::vector<std::uint16_t>& ports, const Settings& settings = {});
   ~FarSide();
   FarSide(const FarSide&) = delete;
   FarSide& operator=(const FarSide&) = delete;

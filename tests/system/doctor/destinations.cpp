@@ -2,6 +2,7 @@
 #include <filesystem>
 #include <fstream>
 
+#include "support/far_side.h"
 #include "system/doctor/common.h"
 
 namespace portpool::test {
@@ -37,6 +38,10 @@ TEST_F(ServedNet, FromCalmToExhausted) {
   expect_check(d, "destinations", "fail", {kServer, "2,200 of 2,200", "EADDRNOTAVAIL"});
   EXPECT_EQ(worst_destination(d).at("free"), 0);
   EXPECT_EQ(worst_destination(d).at("states").at("ESTAB"), 2200);
+  // Nothing is to be had there any more, and nothing is still to come.
+  EXPECT_EQ(worst_destination(d).at("sustainable_per_s"), 0);
+  const std::string text = diagnose_as_text({"--destination", kServer}).out;
+  EXPECT_NE(text.find("next: exhausted: no port is left"), std::string::npos) << text;
   EXPECT_EQ(worst_destination(d).at("processes").size(), 4U);
   EXPECT_NE(d.check("destinations").at("fix").get<std::string>().find("ip_local_port_range"),
             std::string::npos);
@@ -97,6 +102,60 @@ TEST_F(ServedNet, TimeWaitThatFillsTheRange) {
   net.set_sysctl("net.ipv4.tcp_timestamps", "1");
   net.set_sysctl("net.ipv4.tcp_tw_reuse", "1");
   EXPECT_TRUE(eventually([] { return diagnose().status_of("destinations") == "ok"; }));
+}
+
+// A port in TIME-WAIT comes back early only where the far side, too, has TCP timestamps.
+class TimeWaitAtAFarHost : public SmallNet {
+ protected:
+  TimeWaitAtAFarHost() {
+    net.set_port_range(20000, 20399);
+    net.set_sysctl("net.ipv4.tcp_tw_reuse", "1");
+  }
+
+  // All ports toward it in TIME-WAIT, and old enough.
+  void fill() {
+    ASSERT_EQ(run_guest("connect_and_close", native(), {to, "400"}), GuestResult{});
+    EXPECT_TRUE(eventually(
+        [] { return worst_destination(diagnose()).at("states").value("TIME-WAIT", 0U) == 400; }));
+  }
+  static std::string peer() { return worst_destination(diagnose()).at("peer_timestamps"); }
+
+  const std::string to = kFarHost + ":9001";
+};
+
+TEST_F(TimeWaitAtAFarHost, WithoutTimestampsThere) {
+  const FarSide far({9001, 9002}, {{"net.ipv4.tcp_timestamps", "0"}});
+  fill();
+  // What the doctor says is so: in the first second it would be so anyway.
+  EXPECT_TRUE(eventually([] {
+    return worst_destination(diagnose()).at("reusable_time_wait") == 400 || peer() == "no";
+  }));
+  EXPECT_EQ(connected_socket(SocketAddress(to)), -1);
+  EXPECT_EQ(errno, EADDRNOTAVAIL);
+  // No connection shows whether it has: not known, and not "nothing wrong".
+  Diagnosis d = diagnose();
+  expect_check(d, "destinations", "unknown", {to, "TIME-WAIT", "timestamps"});
+  EXPECT_NE(d.status, 0) << d.out;
+  EXPECT_NE(d.check("destinations").at("fix"), "");
+  expect_check(diagnose({"--destination", to}), "destination", "unknown", {to, "timestamps"});
+  // One to another port of the same host does.
+  const Holder other(SocketAddress(kFarHost + ":9002"), 1);
+  ASSERT_EQ(other.held(), 1U);
+  d = diagnose();
+  expect_check(d, "destinations", "fail", {to, "400 of 400", "EADDRNOTAVAIL"});
+  EXPECT_EQ(worst_destination(d).at("peer_timestamps"), "no");
+  const std::string fix = d.check("destinations").at("fix");
+  EXPECT_NE(fix.find("no TCP timestamps"), std::string::npos) << fix;
+  expect_check(diagnose({"--destination", to}), "destination", "fail", {to, "0 free"});
+}
+
+TEST_F(TimeWaitAtAFarHost, WithTimestampsThere) {
+  const FarSide far({9001, 9002});
+  fill();
+  const Holder other(SocketAddress(kFarHost + ":9002"), 1);
+  EXPECT_TRUE(eventually([] { return diagnose().status_of("destinations") == "ok"; }));
+  EXPECT_EQ(peer(), "yes");
+  EXPECT_GE(connected_socket(SocketAddress(to)), 0);
 }
 
 TEST_F(SmallNet, ProgramThatDoesNotCloseWhatThePeerClosed) {

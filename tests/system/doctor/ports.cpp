@@ -1,4 +1,6 @@
 // The port range, what takes ports out of it, and who.
+#include <list>
+
 #include "support/temp_dir.h"
 #include "system/doctor/common.h"
 
@@ -58,6 +60,15 @@ TEST_F(Range, ReservedPorts) {
   expect_check(diagnose(), "reserved-ports", "warn", {"2,000", "10,000", "20.0 %"});
   net.set_sysctl("net.ipv4.ip_local_reserved_ports", "20000-25999");
   expect_check(diagnose(), "reserved-ports", "fail", {"6,000"});
+  // What is to be pasted loses nothing that is in use: outside the range, or listened on.
+  net.set_sysctl("net.ipv4.ip_local_reserved_ports", "8080,9090-9099,19999-25999");
+  const int fd = tcp_socket(AF_INET);
+  ASSERT_EQ(bind_error(fd, SocketAddress("127.0.0.1:25001")), 0);
+  ASSERT_EQ(listen(fd, 1), 0);
+  const std::string fix = diagnose().check("reserved-ports").at("fix");
+  EXPECT_TRUE(
+      fix.ends_with("sysctl -w net.ipv4.ip_local_reserved_ports=\"8080,9090-9099,19999,25001\""))
+      << fix;
 }
 
 TEST_F(Range, EverythingReserved) {
@@ -125,7 +136,49 @@ TEST_F(ServedNet, BoundBeforeConnecting) {
   Process early =
       start_guest("hold_bound_connections", native(), {"127.0.0.1", kOtherServer, "400"});
   early.wait_for_output("held");
-  expect_check(diagnose(), "early-binds", "warn", {kOtherServer, "400 ports"});
+  Diagnosis d = diagnose();
+  expect_check(d, "early-binds", "warn",
+               {"127.0.0.1", "400 of them", "(pid " + std::to_string(early.pid()) + ")"});
+  EXPECT_EQ(d.check("early-binds").at("evidence").at("sources").at(0).at("taken_last"), 400);
+}
+
+// Each destination has next to nothing, and all of them together have every port.
+TEST_F(SmallNet, BoundBeforeConnectingToManyDestinations) {
+  net.set_port_range(20000, 20199);
+  std::vector<std::uint16_t> ports;
+  for (std::uint16_t port = 9001; port <= 9010; ++port) ports.push_back(port);
+  const EchoServer server(ports);
+  std::list<Process> clients;
+  const auto hold = [&](const std::string& destination, int count) {
+    clients.emplace_back(
+        guest_command("hold_bound_connections", {"127.0.0.1", destination, std::to_string(count)}),
+        std::vector<std::string>{});
+    clients.back().wait_for_output("held");
+  };
+  for (const std::uint16_t port : ports) hold("127.0.0.1:" + std::to_string(port), 14);
+  expect_check(diagnose(), "early-binds", "warn", {"140 of 200", "10 destinations"});
+  for (const std::uint16_t port : ports) hold("127.0.0.1:" + std::to_string(port), 6);
+  const int fd = tcp_socket(AF_INET);
+  EXPECT_EQ(bind_error(fd, SocketAddress("127.0.0.1:0")), EADDRINUSE);
+  const Diagnosis d = diagnose();
+  expect_check(d, "early-binds", "fail", {"200 of 200", "10 destinations", "EADDRINUSE", "(pid "});
+  const std::string fix = d.check("early-binds").at("fix");
+  EXPECT_NE(fix.find("early_bind = \"promise\""), std::string::npos) << fix;
+  EXPECT_EQ(d.check("early-binds").at("evidence").at("sources").at(0).at("taken_last"), 100);
+  EXPECT_EQ(d.status, 2);
+}
+
+// As many connections to as many destinations, by connect() alone: nothing to complain about.
+TEST_F(SmallNet, ConnectedWithoutBindingToManyDestinations) {
+  net.set_port_range(20000, 20199);
+  std::vector<std::uint16_t> ports;
+  for (std::uint16_t port = 9001; port <= 9010; ++port) ports.push_back(port);
+  const EchoServer server(ports);
+  std::list<Holder> holders;
+  for (const std::uint16_t port : ports) {
+    holders.emplace_back(SocketAddress("127.0.0.1:" + std::to_string(port)), 60);
+  }
+  expect_check(diagnose(), "early-binds", "ok");
 }
 
 }  // namespace
