@@ -77,7 +77,8 @@ begin() {
   trap 'exit 130' INT
   trap 'exit 143' TERM
 
-  find_build "$prebuilt"
+  # shellcheck disable=SC2086
+  find_build "$prebuilt" $tools
   # shellcheck disable=SC2086
   need_tools python3 ip unshare $tools
   find_namespaces
@@ -89,15 +90,19 @@ clean_up() {
   rm -rf "$work"
 }
 
-# find_build PREBUILT: with PREBUILT empty it installs what is missing and builds portpool.
+# find_build PREBUILT TOOL...: with PREBUILT empty it installs what is missing and builds portpool.
 find_build() {
   if [ -n "$1" ]; then
     [ -d "$1" ] || refuse "not a folder: $1"
     build=$(cd "$1" && pwd)
   else
+    local tool groups=(build demo)
+    for tool in "${@:2}"; do
+      case "$tool" in haproxy | java | node | vsftpd | nft) groups+=("$tool") ;; esac
+    done
     say "Looking for the packages that building and measuring need."
-    "$root/packaging/install-deps.sh" build test
-    say "Building portpool (build/release). The first time takes some minutes."
+    "$root/packaging/install-deps.sh" "${groups[@]}"
+    say "Building poold and the library (build/release); about two minutes on two cores, the first time."
     (
       cd "$root"
       cmake --preset release
@@ -122,7 +127,7 @@ need_tools() {
   local tool
   for tool in "$@"; do
     command -v "$tool" >/dev/null || {
-      say "missing: $tool (packaging/install-deps.sh test installs it)"
+      say "missing: $tool (packaging/install-deps.sh demo or test installs it)"
       exit 2
     }
   done
