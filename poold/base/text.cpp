@@ -109,6 +109,32 @@ std::string printable(std::string text) {
   return text;
 }
 
+std::string wrapped(std::string_view text, std::size_t width, std::size_t indent) {
+  std::string lines;
+  std::size_t column = 0;  // 0: a new line
+  while (!text.empty()) {
+    const std::size_t start = text.find_first_not_of(' ');
+    if (start == text.npos) break;
+    text.remove_prefix(start);
+    const std::string_view word = text.substr(0, text.find(' '));
+    if (column != 0 && column + 1 + word.size() > width) {
+      lines += '\n';
+      column = 0;
+    }
+    if (column == 0) {
+      lines.append(indent, ' ');
+      column = indent;
+    } else {
+      lines += ' ';
+      ++column;
+    }
+    lines += word;
+    column += word.size();
+    text.remove_prefix(word.size());
+  }
+  return lines + '\n';
+}
+
 std::string html_escape(std::string_view text) {
   std::string out;
   while (!text.empty()) {

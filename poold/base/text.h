@@ -31,6 +31,13 @@ std::string shell_quote(std::string_view text);
 // Where columns count: whatever is not printable ASCII becomes "?".
 std::string printable(std::string text);
 
+// Columns: what all output fits into where it can.
+inline constexpr std::size_t kTerminalWidth = 80;
+
+// In lines of at most `width` bytes where its words allow, each after `indent` spaces; ends with a
+// newline.
+std::string wrapped(std::string_view text, std::size_t width, std::size_t indent);
+
 // For text in HTML and SVG, in elements and in attributes with quotes of either kind. Bytes that no
 // document may hold become U+FFFD.
 std::string html_escape(std::string_view text);

@@ -3,10 +3,16 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <map>
 #include <memory>
+#include <sstream>
+#include <string>
+#include <utility>
+#include <vector>
 
 #include "cli/commands.h"
+#include "cli/help.h"
 #include "portpool/handover.h"
 
 namespace portpool {
@@ -172,10 +178,16 @@ void add_compare(CLI::App& program, int& status) {
   auto options = std::make_shared<CompareOptions>();
   add_socket_option(*command, options->socket);
   const std::map<std::string, double> units = {{"ms", 0.001}, {"s", 1}, {"m", 60}, {"h", 3600}};
+  const CLI::Validator is_a_time(
+      [](std::string& seconds) {
+        return std::stod(seconds) > 0 ? std::string()
+                                      : "a time above 0 is needed, like 500ms, 2s or 1m";
+      },
+      "");
   const auto time_option = [&](const char* name, double& value, const std::string& help) {
     command->add_option(name, value, help)
         ->transform(CLI::AsNumberWithUnit(units, CLI::AsNumberWithUnit::CASE_SENSITIVE, "TIME"))
-        ->check(CLI::PositiveNumber)
+        ->check(is_a_time)
         ->type_name("TIME");
   };
   time_option("--block", options->block, "How long an arm is in force: 500ms, 2s, 1m [2s]");
@@ -233,6 +245,16 @@ void add_doctor(CLI::App& program, int& status) {
   });
 }
 
+void add_explain(CLI::App& program, int& status) {
+  CLI::App* command = program.add_subcommand(
+      "explain", "Say what a reason of status, trace or the metrics means, and what to do");
+  auto options = std::make_shared<ExplainOptions>();
+  command->add_flag("--json", options->json, "Print JSON");
+  command->add_option("reason", options->name, "A reason's name; without it all are listed")
+      ->type_name("REASON");
+  command->callback([options, &status] { status = explain_command(*options); });
+}
+
 void add_version(CLI::App& program, int& status) {
   CLI::App* command =
       program.add_subcommand("version", "Show versions and the kernel features found here");
@@ -247,15 +269,27 @@ int run_command_line(int argc, char** argv) {
   int status = 0;
   CLI::App program("Source ports for programs that open many outgoing connections.", "poold");
   program.require_subcommand(1);
+  program.formatter(std::make_shared<NarrowHelp>());
   // In this order they are listed.
   for (const auto add : {add_serve, add_run, add_status, add_check, add_top, add_trace, add_compare,
-                         add_doctor, add_version}) {
+                         add_doctor, add_explain, add_version}) {
     add(program, status);
   }
+  program.set_version_flag("--version", "poold " PORTPOOL_VERSION, "Print the version");
+  program.failure_message(say_what_is_wrong);
   try {
-    program.parse(argc, argv);
+    std::vector<std::string> words = arranged({argv + 1, argv + argc}, program);
+    // As CLI11 wants them.
+    std::reverse(words.begin(), words.end());
+    program.parse(std::move(words));
   } catch (const CLI::ParseError& error) {
-    return program.exit(error) == 0 ? 0 : kNotUnderstood;
+    // Help and version are "errors" too. Not by std::cout, whose failures main() would not see.
+    std::ostringstream out;
+    std::ostringstream err;
+    const int end = program.exit(error, out, err);
+    fmt::print("{}", out.str());
+    fmt::print(stderr, "{}", err.str());
+    return end == 0 ? 0 : kNotUnderstood;
   }
   return status;
 }

@@ -77,6 +77,11 @@ struct DoctorOptions {
   bool watching = false;
 };
 
+struct ExplainOptions {
+  std::string name;  // empty: all
+  bool json = false;
+};
+
 struct VersionOptions {
   bool json = false;
 };
@@ -89,6 +94,7 @@ int top_command(const TopOptions& options);
 int trace_command(const TraceOptions& options);
 int compare_command(const CompareOptions& options);
 int doctor_command(const DoctorOptions& options);
+int explain_command(const ExplainOptions& options);
 int version_command(const VersionOptions& options);
 
 }  // namespace portpool

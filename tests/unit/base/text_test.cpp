@@ -88,6 +88,13 @@ TEST(ForTerminal, PrintableUtf8StaysAndTheRestDoesNot) {
   for (const char* text : kBad) EXPECT_TRUE(is_utf8(for_terminal(text)));
 }
 
+TEST(Wrapped, KeepsWordsAndIndents) {
+  EXPECT_EQ(wrapped("one two three", 9, 2), "  one two\n  three\n");
+  EXPECT_EQ(wrapped("averylongword  x", 5, 1), " averylongword\n x\n");
+  EXPECT_EQ(wrapped("a b", 3, 0), "a b\n");
+  EXPECT_EQ(wrapped("", 80, 2), "\n");
+}
+
 TEST(ShellQuote, OneWord) {
   EXPECT_EQ(shell_quote("/run/portpool.sock"), "/run/portpool.sock");
   EXPECT_EQ(shell_quote(""), "''");

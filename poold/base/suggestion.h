@@ -1,0 +1,15 @@
+// The word that somebody probably meant.
+#pragma once
+
+#include <span>
+#include <string>
+#include <string_view>
+
+namespace portpool {
+
+// Of `known` the one that `word` is nearest to, counting letters that are put in, left out, changed
+// or swapped with their neighbour; "" when none is nearer than a third of its length, or when
+// `word` is longer than 64 bytes.
+std::string nearest(std::string_view word, std::span<const std::string> known);
+
+}  // namespace portpool

@@ -1,0 +1,144 @@
+// The command line as a user meets it: misspelt words, help, words in another order, a full disk.
+#include <sys/wait.h>
+
+#include <algorithm>
+#include <sstream>
+#include <string>
+#include <vector>
+
+#include "system/integration/common.h"
+
+namespace portpool::test {
+namespace {
+
+struct Said {
+  int status;
+  std::string out;
+  std::string err;
+};
+
+Said poold_says(std::vector<std::string> arguments) {
+  arguments.insert(arguments.begin(), poold_path());
+  Process command(arguments);
+  const int status = command.wait();
+  return {status, command.out(), command.err()};
+}
+
+const std::vector<std::string> kCommands{"serve", "run",     "status", "check",   "top",
+                                         "trace", "compare", "doctor", "explain", "version"};
+
+TEST(CommandLine, HelpFitsEightyColumns) {
+  std::vector<std::vector<std::string>> calls{{"--help"}, {"help"}};
+  for (const std::string& command : kCommands) {
+    calls.push_back({command, "--help"});
+    calls.push_back({"help", command});
+  }
+  for (const auto& call : calls) {
+    const Said said = poold_says(call);
+    SCOPED_TRACE(call.front() + " " + call.back());
+    EXPECT_EQ(said.status, 0);
+    EXPECT_EQ(said.err, "");
+    EXPECT_NE(said.out.find("Usage: poold"), std::string::npos) << said.out;
+    std::istringstream lines(said.out);
+    for (std::string line; std::getline(lines, line);) EXPECT_LE(line.size(), 80U) << line;
+  }
+  EXPECT_EQ(poold_says({"help", "top"}).out, poold_says({"top", "--help"}).out);
+}
+
+TEST(CommandLine, HelpNamesEveryCommand) {
+  const std::string help = poold_says({"--help"}).out;
+  for (const std::string& command : kCommands) {
+    EXPECT_NE(help.find("\n  " + command + " "), std::string::npos) << command;
+  }
+}
+
+TEST(CommandLine, MisspeltCommand) {
+  EXPECT_EQ(poold_says({"statsu"}).err,
+            "poold: no command is called \"statsu\"; did you mean \"status\"?\n");
+  EXPECT_EQ(poold_says({"statsu"}).status, 2);
+  EXPECT_EQ(poold_says({"help", "tpo"}).err,
+            "poold: no command is called \"tpo\"; did you mean \"top\"?\n");
+  EXPECT_EQ(poold_says({"frobnicate"}).err,
+            "poold: no command is called \"frobnicate\"; \"poold --help\" lists them\n");
+}
+
+TEST(CommandLine, EveryErrorNamesTheProgramAndIsShort) {
+  const std::vector<std::vector<std::string>> calls{
+      {},
+      {"status", "--nonsense"},
+      {"compare", "--duration", "-1s"},
+      {"compare", "--duration", "soon"},
+      {"top", "--interval", "-1"},
+      {"trace", "--destination", "nowhere"},
+      {"run"},
+      {"--socket"},
+      {"check"},
+      {"explain", "no_lan"},
+      {"status", "--socket", "/nonexistent/s"},
+      {"doctor", "--destination", "x"},
+  };
+  for (const auto& call : calls) {
+    const Said said = poold_says(call);
+    SCOPED_TRACE(call.empty() ? "" : call.front() + " " + call.back());
+    EXPECT_EQ(said.status, 2) << said.out;
+    EXPECT_TRUE(said.err.starts_with("poold: ")) << said.err;
+    EXPECT_LE(said.err.size(), 320U) << said.err;
+    EXPECT_EQ(std::count(said.err.begin(), said.err.end(), '\n'), 1) << said.err;
+  }
+}
+
+TEST(CommandLine, SocketBeforeTheCommand) {
+  const Said said = poold_says({"--socket", "/nonexistent/s", "status"});
+  EXPECT_EQ(said.status, 2);
+  EXPECT_NE(said.err.find("/nonexistent/s"), std::string::npos) << said.err;
+}
+
+TEST(CommandLine, Version) {
+  const Said said = poold_says({"--version"});
+  EXPECT_EQ(said.status, 0);
+  EXPECT_TRUE(said.out.starts_with("poold ")) << said.out;
+  EXPECT_NE(poold_says({"version"}).out.find(said.out.substr(6)), std::string::npos) << said.out;
+}
+
+TEST(CommandLine, Explain) {
+  const Said said = poold_says({"explain", "lane_full"});
+  EXPECT_EQ(said.status, 0);
+  EXPECT_TRUE(said.out.starts_with("lane_full: no port of the lane was free\n")) << said.out;
+  EXPECT_NE(said.out.find("fail-fast"), std::string::npos) << said.out;
+  const nlohmann::json one =
+      nlohmann::json::parse(poold_says({"explain", "lane_full", "--json"}).out);
+  EXPECT_EQ(one.at("sentence"), "no port of the lane was free");
+  EXPECT_FALSE(one.at("action").get<std::string>().empty());
+  const nlohmann::json all = nlohmann::json::parse(poold_says({"explain", "--json"}).out);
+  EXPECT_GT(all.at("explanations").size(), 15U);
+}
+
+// A disk that is full: what could not be written is no success.
+TEST_F(PooledNet, OutputThatCannotBeWritten) {
+  const std::string report = "/dev/full";
+  const std::vector<std::vector<std::string>> calls{
+      {"status", "--socket", poold.socket()},
+      {"status", "--json", "--socket", poold.socket()},
+      {"top", "--once", "--socket", poold.socket()},
+      {"version"},
+      {"--version"},
+      {"check", "/bin/true"},
+      {"doctor"},
+      {"doctor", "--json"},
+      {"--help"},
+      {"explain"},
+      {"status", "--help"},
+      {"compare", "--block", "20ms", "--duration", "200ms", "--socket", poold.socket()},
+  };
+  for (const auto& call : calls) {
+    std::vector<std::string> command{"sh", "-c", "exec \"$@\" >" + report, "sh", poold_path()};
+    command.insert(command.end(), call.begin(), call.end());
+    Process process(command);
+    SCOPED_TRACE(call.front() + " " + call.back());
+    EXPECT_EQ(process.wait(), 2);
+    EXPECT_NE(process.err().find("No space left on device"), std::string::npos) << process.err();
+  }
+}
+
+}  // namespace
+}  // namespace portpool::test
