@@ -18,6 +18,12 @@ std::string three_digits(double value) {
 
 std::string us_text(double us) { return three_digits(us); }
 
+std::string time_text(double us) {
+  if (us < 999.5) return three_digits(us) + " µs";
+  if (us < 999'500) return three_digits(us / 1e3) + " ms";
+  return three_digits(us / 1e6) + " s";
+}
+
 std::string ratio_text(double ratio) {
   return ratio >= 1.995 && ratio < 9.95 ? fmt::format("{:.1f}", ratio) : three_digits(ratio);
 }
@@ -42,6 +48,10 @@ std::string percent_text(double share) {
 std::string seconds_text(double seconds) {
   if (seconds < 1) return fmt::format("{:.0f} ms", seconds * 1000);
   return fmt::format("{:.{}f} s", seconds, seconds < 10 && seconds != std::floor(seconds) ? 1 : 0);
+}
+
+std::string counted(std::uint64_t count, std::string_view one) {
+  return fmt::format("{} {}{}", count_text(count), one, count == 1 ? "" : "s");
 }
 
 std::string p_text(double p) {

@@ -93,7 +93,31 @@ void add_status(CLI::App& program, int& status) {
   command->add_option("--path", options->path, "With --hgrm: only connects that ended on this path")
       ->check(routes)
       ->needs(hgrm);
-  command->callback([options, &status] { status = status_command(*options); });
+  command->add_option("--lanes", options->lanes.most, "So many lanes, the first in order")
+      ->type_name("N")
+      ->capture_default_str();
+  command
+      ->add_option_function<std::string>(
+          "--sort",
+          [options](const std::string& name) {
+            const auto column = lane_column(name);
+            if (!column) {
+              throw CLI::ValidationError(
+                  "--sort", fmt::format("\"{}\" is none of {}", name, lane_column_names()));
+            }
+            options->lanes.order.column = *column;
+          },
+          fmt::format("Lanes by {} [used%]", lane_column_names()))
+      ->type_name("COLUMN");
+  CLI::Option* watch =
+      command->add_option("--watch", options->watch, "Look again and again, every 5 s or as given")
+          ->type_name("SECONDS")
+          ->expected(0, 1);
+  watch->excludes(hgrm);
+  command->callback([options, watch, &status] {
+    options->watching = watch->count() > 0;
+    status = status_command(*options);
+  });
 }
 
 void add_check(CLI::App& program, int& status) {

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "daemon/config.h"
+#include "observe/report_text.h"
 #include "observe/trace_text.h"
 
 namespace portpool {
@@ -34,6 +35,9 @@ struct StatusOptions {
   bool hgrm = false;
   std::string arm;   // empty: both
   std::string path;  // empty: both
+  ShownLanes lanes;
+  std::string watch;  // seconds; empty: the default
+  bool watching = false;
 };
 
 struct CheckOptions {

@@ -1,15 +1,13 @@
 #include <fmt/format.h>
-#include <unistd.h>
 
-#include <charconv>
 #include <chrono>
-#include <ctime>
 #include <optional>
 
 #include "base/address_text.h"
 #include "base/error.h"
 #include "cli/commands.h"
 #include "cli/outlet.h"
+#include "cli/watch.h"
 #include "daemon/config.h"
 #include "doctor/checks.h"
 #include "doctor/destination.h"
@@ -20,20 +18,6 @@
 namespace portpool {
 namespace {
 
-double watch_interval(const DoctorOptions& options) {
-  constexpr double kDefault = 5;
-  constexpr double kLongest = 86'400;
-  if (options.watch.empty()) return kDefault;
-  double seconds = 0;
-  const char* end = options.watch.data() + options.watch.size();
-  const auto [stop, error] = std::from_chars(options.watch.data(), end, seconds);
-  if (error != std::errc{} || stop != end || !(seconds >= 0.1) || seconds > kLongest) {
-    throw UserError(fmt::format("--watch \"{}\": expected seconds, from 0.1 to {:.0f}",
-                                options.watch, kLongest));
-  }
-  return seconds;
-}
-
 std::vector<doctor::PoolRange> pool_ranges(const std::string& config) {
   std::vector<doctor::PoolRange> ranges;
   if (config.empty()) return ranges;
@@ -41,16 +25,6 @@ std::vector<doctor::PoolRange> pool_ranges(const std::string& config) {
     if (rule.port_range) ranges.push_back({rule.name, *rule.port_range});
   }
   return ranges;
-}
-
-std::string heading(bool colour) {
-  char now[32] = "";
-  const std::time_t seconds = std::time(nullptr);
-  std::tm parts{};
-  ::localtime_r(&seconds, &parts);
-  std::strftime(now, sizeof now, "%Y-%m-%d %H:%M:%S", &parts);
-  // On a terminal: from the top again.
-  return fmt::format("{}{}\n", colour ? "\033[H\033[2J" : "", now);
 }
 
 std::optional<doctor::LaneTableState> lane_table_of(const std::string& socket) {
@@ -93,7 +67,7 @@ class Doctor {
     if (options_.json) return doctor::checks_as_json(checks, options_.watching);
     const bool colour = doctor::stdout_wants_colour();
     const std::string text = doctor::checks_as_text(checks, colour);
-    return options_.watching ? heading(isatty(STDOUT_FILENO) != 0) + text + "\n" : text;
+    return options_.watching ? watch_heading() + text + "\n" : text;
   }
 
  private:
@@ -106,7 +80,7 @@ class Doctor {
 }  // namespace
 
 int doctor_command(const DoctorOptions& options) {
-  const std::chrono::duration<double> interval(watch_interval(options));
+  const std::chrono::milliseconds interval = watch_interval(options.watch);
   Doctor doctor(options);
   // Watching ends with the status of its last look; a single look may be broken off.
   std::optional<Outlet> outlet;
@@ -115,7 +89,7 @@ int doctor_command(const DoctorOptions& options) {
     const std::vector<doctor::Check> checks = doctor.look();
     if (!outlet) outlet.emplace();
     outlet->print(doctor.text_of(checks));
-    if (options.watching) outlet->wait(std::chrono::round<std::chrono::milliseconds>(interval));
+    if (options.watching) outlet->wait(interval);
     if (!options.watching || outlet->ended()) return doctor::exit_status(doctor::overall(checks));
   }
 }

@@ -18,7 +18,7 @@
 #include "daemon/log.h"
 #include "daemon/process_setup.h"
 #include "kernel/netns.h"
-#include "observe/report.h"
+#include "observe/report_text.h"
 #include "observe/segment_reader.h"
 
 namespace portpool {

@@ -1,10 +1,12 @@
 #include <fmt/format.h>
 
-#include <cstdio>
+#include <chrono>
 
 #include "cli/commands.h"
+#include "cli/outlet.h"
+#include "cli/watch.h"
 #include "observe/hgrm.h"
-#include "observe/report.h"
+#include "observe/report_text.h"
 #include "observe/segment_reader.h"
 
 namespace portpool {
@@ -23,12 +25,28 @@ LatencySum chosen_latency(const Report& report, const StatusOptions& options) {
 
 std::string text_of(const Report& report, const StatusOptions& options) {
   if (options.hgrm) return latency_as_hgrm(chosen_latency(report, options));
-  return options.json ? report_as_json(report) + "\n" : report_as_text(report);
+  return options.json ? report_as_json(report) + "\n" : report_as_text(report, options.lanes);
+}
+
+// Ends when nobody reads any more, or with the daemon's end.
+int watch(const StatusOptions& options) {
+  const std::chrono::milliseconds interval = watch_interval(options.watch);
+  Outlet outlet;
+  for (;;) {
+    // Opened anew each time: there may be a successor by then.
+    const SegmentReader reader(options.socket);
+    const Report report = read_watched_report(reader.view());
+    outlet.print((options.json ? "" : watch_heading()) + text_of(report, options) +
+                 (options.json ? "" : "\n"));
+    outlet.wait(interval);
+    if (outlet.ended()) return report.alive() ? 0 : 1;
+  }
 }
 
 }  // namespace
 
 int status_command(const StatusOptions& options) {
+  if (options.watching) return watch(options);
   const SegmentReader reader(options.socket);
   const Report report = read_watched_report(reader.view());
   fmt::print("{}", text_of(report, options));

@@ -150,6 +150,8 @@ Report Report::since(const Report& earlier) const {
   for (std::size_t i = 0; i < kFallbackReasons; ++i)
     difference.fallbacks[i] -= earlier.fallbacks[i];
   difference.attaches_refused -= earlier.attaches_refused;
+  difference.reconcile_passes -= earlier.reconcile_passes;
+  difference.reconcile_cpu_ns -= earlier.reconcile_cpu_ns;
   for (std::size_t i = 0; i < kHistograms; ++i) {
     difference.latency[i].latency.subtract(earlier.latency[i].latency);
   }

@@ -101,9 +101,5 @@ const char* name_of(Route route);
 const char* name_of(Strategy strategy);
 
 std::string report_as_json(const Report& report);
-std::string report_as_text(const Report& report);
-// What `poold run` prints at the end. `not_covered`: why the library was not where it should have
-// been, if that is known.
-std::string report_summary(const Report& report, const std::string& not_covered = {});
 
 }  // namespace portpool

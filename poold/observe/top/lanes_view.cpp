@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cctype>
 #include <cstring>
 
 #include "base/address_text.h"
@@ -103,7 +104,28 @@ Style style_of(const LaneReport& lane, LaneColumn column) {
   return used >= 0.95 ? Style::bad : used >= 0.8 ? Style::warn : Style::plain;
 }
 
+std::string column_word(std::size_t index) {
+  std::string word = kNames[index];
+  for (char& c : word) c = c == ' ' ? '_' : static_cast<char>(std::tolower(c));
+  return word;
+}
+
 }  // namespace
+
+std::optional<LaneColumn> lane_column(std::string_view name) {
+  for (std::size_t i = 0; i < kColumns; ++i) {
+    if (column_word(i) == name) return static_cast<LaneColumn>(i);
+  }
+  return std::nullopt;
+}
+
+std::string lane_column_names() {
+  std::string names;
+  for (std::size_t i = 0; i < kColumns; ++i) {
+    names += (i == 0 ? "" : i + 1 == kColumns ? " or " : ", ") + column_word(i);
+  }
+  return names;
+}
 
 LanesView::LanesView(std::vector<LaneReport> lanes, std::size_t width, const LaneOrder& order)
     : order_(order), lanes_(std::move(lanes)), widths_(kColumns) {

@@ -2,6 +2,9 @@
 #pragma once
 
 #include <cstddef>
+#include <optional>
+#include <string>
+#include <string_view>
 #include <vector>
 
 #include "observe/report.h"
@@ -21,6 +24,11 @@ enum class LaneColumn {
   free,
   rejected,
 };
+
+// By the name that stands above it, in small letters and with _ for a blank: "in_use".
+std::optional<LaneColumn> lane_column(std::string_view name);
+// All of them, for a message.
+std::string lane_column_names();
 
 struct LaneOrder {
   LaneColumn column = LaneColumn::used;

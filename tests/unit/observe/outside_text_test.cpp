@@ -6,7 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "observe/metrics.h"
-#include "observe/report.h"
+#include "observe/report_text.h"
 #include "observe/trace_text.h"
 
 namespace portpool::test {

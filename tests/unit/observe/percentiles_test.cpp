@@ -8,9 +8,11 @@
 #include <random>
 #include <sstream>
 
+#include "base/number_text.h"
 #include "compare/comparison.h"
 #include "observe/hgrm.h"
 #include "observe/quantile.h"
+#include "observe/report_text.h"
 #include "observe/top/page.h"
 
 namespace portpool::test {
@@ -55,8 +57,8 @@ TEST_F(Percentiles, StatusAsJson) {
 }
 
 TEST_F(Percentiles, StatusAsText) {
-  const std::string row =
-      fmt::format("{:>11.1f}{:>11.1f}{:>11.1f}{:>11.1f}\n", us(0.5), us(0.99), us(0.999), us(1));
+  const std::string row = fmt::format("{:>11}{:>11}{:>11}{:>11}\n", time_text(us(0.5)),
+                                      time_text(us(0.99)), time_text(us(0.999)), time_text(us(1)));
   EXPECT_NE(report_as_text(report).find(row), std::string::npos) << report_as_text(report);
   EXPECT_NE(report_summary(report).find(row), std::string::npos) << report_summary(report);
 }

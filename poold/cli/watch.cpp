@@ -1,0 +1,34 @@
+#include "cli/watch.h"
+
+#include <fmt/chrono.h>
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <charconv>
+#include <ctime>
+
+#include "base/error.h"
+#include "base/text.h"
+
+namespace portpool {
+
+std::chrono::milliseconds watch_interval(const std::string& seconds) {
+  constexpr double kShortest = 0.1;
+  constexpr double kLongest = 86'400;
+  if (seconds.empty()) return std::chrono::seconds(5);
+  double value = 0;
+  const char* end = seconds.data() + seconds.size();
+  const auto [stop, error] = std::from_chars(seconds.data(), end, value);
+  if (error != std::errc{} || stop != end || !(value >= kShortest) || value > kLongest) {
+    throw UserError(fmt::format("--watch \"{}\": expected seconds, from {} to {:.0f}",
+                                for_terminal(seconds), kShortest, kLongest));
+  }
+  return std::chrono::round<std::chrono::milliseconds>(std::chrono::duration<double>(value));
+}
+
+std::string watch_heading() {
+  return fmt::format("{}{:%Y-%m-%d %H:%M:%S}\n", isatty(STDOUT_FILENO) == 1 ? "\033[H\033[2J" : "",
+                     fmt::localtime(std::time(nullptr)));
+}
+
+}  // namespace portpool
