@@ -185,14 +185,24 @@ void add_trace(CLI::App& program, int& status) {
   command->add_option("--min-us", options->filter.min_us, "Only calls that took as long as this")
       ->check(CLI::Range(0.0, 1e9))
       ->type_name("US");
+  command
+      ->add_option("--comm", options->filter.comms,
+                   "Only programs of this name (its first 15 bytes)")
+      ->delimiter(',')
+      ->type_name("NAME");
+  command->add_flag("--fail", options->filter.failed,
+                    "Only calls that failed (EINPROGRESS is no failure)");
+  command->add_flag("--count", options->count,
+                    "Print at the end how many calls there were by destination, path or reason, "
+                    "and error");
+  command->add_flag("-v,--verbose", options->wide, "All columns: more than 80");
   command->add_option("--duration", options->seconds, "End after so many seconds")
       ->check(CLI::Range(0.001, 1e9))
       ->type_name("SECONDS");
   command->add_flag("--json", options->json, "Print each call as a line of JSON");
   command->footer(
-      "PATH is \"pool\" or \"kernel\"; WHY tells why it was not the pool "
-      "(docs/troubleshooting.md).\n"
-      "Ctrl-C ends it.");
+      "The path is \"pool\" or \"kernel\"; a reason why it was not the pool stands in its place: "
+      "\"poold explain REASON\" tells more. Ctrl-C ends it.");
   command->callback([options, &status] { status = trace_command(*options); });
 }
 

@@ -57,6 +57,8 @@ struct TraceOptions {
   std::string socket;
   TraceFilter filter;
   bool json = false;
+  bool count = false;
+  bool wide = false;
   double seconds = 0;  // 0: no end
 };
 

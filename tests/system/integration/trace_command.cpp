@@ -95,7 +95,7 @@ class TraceCommand : public PooledNet {
   TraceCommand() : reader(poold.socket()) {}
 
   Words command(const Words& options = {}) const {
-    Words words{poold_path(), "trace", "--socket", poold.socket()};
+    Words words{poold_path(), "trace", "-v", "--socket", poold.socket()};
     words.insert(words.end(), options.begin(), options.end());
     return words;
   }
@@ -240,7 +240,8 @@ TEST_F(TraceCommand, AForkedChildIsItself) {
 }
 
 TEST_F(TraceCommand, LinesComeAtOnceIntoAPipe) {
-  Process trace({"sh", "-c", "\"$0\" trace --socket \"$1\" | cat", poold_path(), poold.socket()});
+  Process trace(
+      {"sh", "-c", "\"$0\" trace -v --socket \"$1\" | cat", poold_path(), poold.socket()});
   trace.wait_for_output("TIME ");
   run("resets_often", {kEcho, "1"});
   trace.wait_for_output(" ok\n");
@@ -248,12 +249,12 @@ TEST_F(TraceCommand, LinesComeAtOnceIntoAPipe) {
 
 TEST_F(TraceCommand, ReaderThatGoesAwayEndsItWithoutAWord) {
   // With nothing to print, too: sed ends after the heading.
-  Process idle({"bash", "-c", "\"$0\" trace --socket \"$1\" | sed -u 1q; echo ${PIPESTATUS[0]}",
+  Process idle({"bash", "-c", "\"$0\" trace -v --socket \"$1\" | sed -u 1q; echo ${PIPESTATUS[0]}",
                 poold_path(), poold.socket()});
   EXPECT_EQ(idle.wait(), 0);
   EXPECT_EQ(lines_of(idle.out()).back(), "0");
   EXPECT_EQ(idle.err(), "");
-  Process busy({"bash", "-c", "\"$0\" trace --socket \"$1\" | sed -u 3q; echo ${PIPESTATUS[0]}",
+  Process busy({"bash", "-c", "\"$0\" trace -v --socket \"$1\" | sed -u 3q; echo ${PIPESTATUS[0]}",
                 poold_path(), poold.socket()});
   busy.wait_for_output("TIME ");
   run("resets_often", {kEcho, "2000"});
@@ -264,7 +265,7 @@ TEST_F(TraceCommand, ReaderThatGoesAwayEndsItWithoutAWord) {
 
 TEST_F(TraceCommand, ReaderThatDoesNotReadCannotKeepIt) {
   Process trace(
-      {"bash", "-c", "\"$0\" trace --socket \"$1\" | sleep 1000", poold_path(), poold.socket()});
+      {"bash", "-c", "\"$0\" trace -v --socket \"$1\" | sleep 1000", poold_path(), poold.socket()});
   ASSERT_TRUE(eventually([&] { return is_listened_to(); }));
   run("resets_often", {kEcho, "3000"});  // more than a pipe holds
   kill(-trace.pid(), SIGINT);
@@ -325,22 +326,93 @@ TEST_F(TraceCommand, EndsWellBySignalAndByTime) {
   EXPECT_EQ(trace.err(), "");
 }
 
-TEST_F(TraceCommand, WithoutALivingDaemonItSaysSo) {
-  Process killed(command());
-  killed.wait_for_output("TIME ");
-  poold.kill();
-  EXPECT_EQ(killed.wait(), 2);
-  EXPECT_NE(killed.err().find("no heartbeat"), std::string::npos) << killed.err();
+TEST_F(TraceCommand, WithoutADaemonItSaysSo) {
+  poold.stop();
   Process none(command());
   EXPECT_EQ(none.wait(), 2);
   EXPECT_NE(none.err().find("no poold is running"), std::string::npos) << none.err();
   EXPECT_EQ(none.out(), "");
+}
+
+TEST_F(TraceCommand, GoesOnWithTheNextDaemon) {
+  Process trace(command());
+  trace.wait_for_output("TIME ");
+  const auto said = [&](const char* words) {
+    return eventually([&] { return trace.err().find(words) != std::string::npos; });
+  };
+  poold.kill();
+  EXPECT_TRUE(said("no heartbeat")) << trace.err();
   poold.restart();
-  Process ended(command());
-  ended.wait_for_output("TIME ");
+  EXPECT_TRUE(said("there is a daemon again")) << trace.err();
+  run("resets_often", {kEcho, "1"});
+  trace.wait_for_output(" ok");
   poold.stop();
-  EXPECT_EQ(ended.wait(), 2);
-  EXPECT_NE(ended.err().find("has ended"), std::string::npos) << ended.err();
+  EXPECT_TRUE(said("has ended")) << trace.err();
+  trace.signal(SIGINT);
+  EXPECT_EQ(trace.wait(), 0);
+}
+
+TEST_F(TraceCommand, OneThatWasStoppedForAWhile) {
+  Process trace(command());
+  trace.wait_for_output("TIME ");
+  poold.process().signal(SIGSTOP);
+  ASSERT_TRUE(eventually([&] { return trace.err().find("no heartbeat") != std::string::npos; }));
+  poold.process().signal(SIGCONT);
+  ASSERT_TRUE(eventually([&] { return trace.err().find("again") != std::string::npos; }));
+  run("resets_often", {kEcho, "1"});
+  trace.wait_for_output(" ok");
+}
+
+TEST_F(TraceCommand, EightyColumns) {
+  Process trace({poold_path(), "trace", "--socket", poold.socket()});
+  trace.wait_for_output("TIME ");
+  run("meets_trouble", {kEcho});
+  trace.signal(SIGINT);
+  ASSERT_EQ(trace.wait(), 0) << trace.err();
+  const auto lines = lines_of(trace.out());
+  ASSERT_EQ(lines.size(), 6U) << trace.out();
+  for (const std::string& line : lines) EXPECT_LE(line.size(), 81U) << line;  // one is in the "µ"
+  EXPECT_TRUE(lines[1].ends_with(" no_lane ECONNREFUSED")) << lines[1];
+  EXPECT_TRUE(lines[3].ends_with(" own_port")) << lines[3];
+  EXPECT_TRUE(lines[4].ends_with(" pool EINPROGRESS")) << lines[4];
+  EXPECT_NE(lines[5].find("[::1]:9001"), std::string::npos) << lines[5];
+}
+
+TEST_F(TraceCommand, FailuresAndNames) {
+  Process failed(command({"--fail"}));
+  Process named(command({"--comm", "integration_tra,x"}));
+  Process others(command({"--comm", "nginx"}));
+  for (Process* p : {&failed, &named, &others}) p->wait_for_output("TIME ");
+  run("meets_trouble", {kEcho});
+  EXPECT_EQ(finish(failed).size(), 2U);
+  EXPECT_EQ(finish(named).size(), 5U);
+  EXPECT_EQ(finish(others).size(), 0U);
+}
+
+TEST_F(TraceCommand, CountsByDestinationReasonAndError) {
+  // What was called before the signal is counted: the last look comes after it.
+  const auto counted = [&](Process& trace) {
+    ASSERT_TRUE(eventually([&] { return is_listened_to(); }));
+    run("resets_often", {kEcho, "7"});
+    run("meets_trouble", {kEcho});
+    trace.signal(SIGINT);
+    ASSERT_EQ(trace.wait(), 0) << trace.err();
+    ASSERT_TRUE(eventually([&] { return !is_listened_to(); }));
+  };
+  Process text(command({"--count"}));
+  counted(text);
+  Process json(command({"--count", "--json"}));
+  counted(json);
+  const auto lines = lines_of(text.out());
+  ASSERT_GE(lines.size(), 2U) << text.out();
+  EXPECT_EQ(words_of(lines[1])[0], "7") << text.out();
+  EXPECT_TRUE(lines[1].ends_with("127.0.0.1:9001        pool")) << lines[1];
+  std::uint64_t calls = 0;
+  const nlohmann::json kinds = nlohmann::json::parse(json.out()).at("kinds");
+  for (const nlohmann::json& kind : kinds) calls += kind.at("calls").get<std::uint64_t>();
+  EXPECT_EQ(calls, 12U) << kinds;
+  EXPECT_EQ(kinds.at(0).at("way"), "pool");
+  EXPECT_EQ(kinds.at(0).at("result"), "ok");
 }
 
 TEST_F(TraceCommand, WrongUsage) {
