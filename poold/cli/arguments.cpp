@@ -258,6 +258,7 @@ void add_doctor(CLI::App& program, int& status) {
       "doctor", "Say what is wrong with this host's source ports, and what to do");
   auto options = std::make_shared<DoctorOptions>();
   add_socket_option(*command, options->socket);
+  command->add_flag("--all", options->all, "Also show the checks that found nothing");
   command->add_flag("--json", options->json, "Print JSON (with --watch: one line for each look)");
   command
       ->add_option("--destination", options->destination,

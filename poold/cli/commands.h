@@ -79,6 +79,7 @@ struct DoctorOptions {
   std::string config;
   std::string destination;
   std::string watch;  // seconds; empty: the default
+  bool all = false;
   bool json = false;
   bool watching = false;
 };

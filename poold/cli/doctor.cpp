@@ -65,8 +65,8 @@ class Doctor {
 
   std::string text_of(const std::vector<doctor::Check>& checks) const {
     if (options_.json) return doctor::checks_as_json(checks, options_.watching);
-    const bool colour = doctor::stdout_wants_colour();
-    const std::string text = doctor::checks_as_text(checks, colour);
+    const std::string text = doctor::checks_as_text(
+        checks, options_.all || destination_.has_value(), doctor::stdout_wants_colour());
     return options_.watching ? watch_heading() + text + "\n" : text;
   }
 

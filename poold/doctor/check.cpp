@@ -25,10 +25,6 @@ std::string percent(std::uint64_t part, std::uint64_t whole) {
   return fmt::format("{:.1f} %", 100.0 * static_cast<double>(part) / static_cast<double>(whole));
 }
 
-std::string counted(std::uint64_t number, std::string_view singular, std::string_view plural) {
-  return fmt::format("{} {}", count_text(number), number == 1 ? singular : plural);
-}
-
 Status overall(const std::vector<Check>& checks) {
   Status worst = Status::ok;
   for (const Check& check : checks) worst = std::max(worst, check.status);

@@ -28,8 +28,6 @@ struct Check {
 
 // "98.3 %"; "0 %" when there is no whole.
 std::string percent(std::uint64_t part, std::uint64_t whole);
-// "1 process", "2 processes".
-std::string counted(std::uint64_t number, std::string_view singular, std::string_view plural);
 
 // The status that stands for all: the gravest; unknown counts only where nothing is wrong.
 Status overall(const std::vector<Check>& checks);

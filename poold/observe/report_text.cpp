@@ -72,7 +72,7 @@ std::string lane_rows(const Report& report, const ShownLanes& shown) {
     return "No lane yet: no program under the shim has connected anywhere.\n";
   std::string text =
       fmt::format("Lanes: {} of {} taken{}\n", count_text(report.lanes.size()),
-                  counted(report.lane_places, "place"),
+                  counted(report.lane_places, "place", "places"),
                   report.table_full() ? "; others take the kernel's path until lanes\n"
                                         "come free (raise max_lanes)"
                                       : "");
@@ -115,10 +115,10 @@ std::string report_as_text(const Report& report, const ShownLanes& shown) {
          fmt::format("poold {} (pid {}, layout {}), up {}: {}\n", for_terminal(report.version),
                      report.pid, report.layout, short_age(static_cast<double>(report.uptime_s)),
                      health(report)) +
-         fmt::format(
-             "mode {}, strategy {}, ports {}-{}, {} attached\n\n", name_of(report.control.mode),
-             name_of(report.control.strategy), report.port_low, report.port_high,
-             report.clients == 1 ? "1 process" : count_text(report.clients) + " processes") +
+         fmt::format("mode {}, strategy {}, ports {}-{}, {} attached\n\n",
+                     name_of(report.control.mode), name_of(report.control.strategy),
+                     report.port_low, report.port_high,
+                     counted(report.clients, "process", "processes")) +
          "TCP connects\n" + paths(report) + fallbacks(report) + errors(report) + "\n" +
          lane_rows(report, shown) + rewritten(report);
 }
@@ -150,7 +150,7 @@ std::string report_summary(const Report& report, const std::string& not_covered)
                        why_none(report, not_covered));
   }
   return fmt::format("portpool: {}, {} of them by the pool\n",
-                     counted(pool + kernel, "TCP connect"), count_text(pool)) +
+                     counted(pool + kernel, "TCP connect", "TCP connects"), count_text(pool)) +
          paths(report) + fallbacks(report) + errors(report);
 }
 

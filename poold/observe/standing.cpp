@@ -31,13 +31,14 @@ std::string shortage(const Report& report) {
   const LaneReport& fullest = report.lanes.front();
   if (!low(fullest)) return "";
   const auto others = std::count_if(report.lanes.begin() + 1, report.lanes.end(), low);
-  std::string text =
-      fullest.counts.free == 0
-          ? fmt::format("No port is free toward {}", toward(fullest))
-          : fmt::format("Running low toward {}: {} of {} free", toward(fullest),
-                        count_text(fullest.counts.free), counted(fullest.counts.capacity, "port"));
+  std::string text = fullest.counts.free == 0
+                         ? fmt::format("No port is free toward {}", toward(fullest))
+                         : fmt::format("Running low toward {}: {} of {} free", toward(fullest),
+                                       count_text(fullest.counts.free),
+                                       counted(fullest.counts.capacity, "port", "ports"));
   if (others > 0) {
-    text += fmt::format("; {} more like it", counted(static_cast<std::uint64_t>(others), "lane"));
+    text += fmt::format("; {} more like it",
+                        counted(static_cast<std::uint64_t>(others), "lane", "lanes"));
   }
   return text;
 }
@@ -71,7 +72,7 @@ std::string standing(const Report& report) {
   const double share = static_cast<double>(pool) / static_cast<double>(all);
   const std::string reason = commonest_reason(report);
   const std::string by_pool =
-      fmt::format("{} of {} by the pool", percent_text(share), counted(all, "connect"));
+      fmt::format("{} of {} by the pool", percent_text(share), counted(all, "connect", "connects"));
   if (report.control.mode == Mode::ab)
     return fmt::format("Comparing pool and kernel in turn: {}.", by_pool);
   if (1 - share > kMuch && !reason.empty()) {

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <set>
+#include <sstream>
 
 #include "system/doctor/common.h"
 
@@ -25,6 +26,28 @@ TEST_F(ServedNet, ExitStatusIsTheGravest) {
   EXPECT_EQ(d.report.at("status"), "fail");
   EXPECT_EQ(d.report.at("checks").at(0).at("status"), "fail");
   EXPECT_TRUE(diagnose_as_text().out.starts_with("[FAIL] "));
+}
+
+// What is wrong stays on a screen of 80x24: what is in order is only counted, and the last line
+// names the findings once more.
+TEST_F(ServedNet, OnlyFindingsUnlessAllIsAskedFor) {
+  const std::string text = diagnose_as_text().out;
+  std::istringstream lines(text);
+  std::size_t count = 0;
+  std::string last;
+  for (std::string line; std::getline(lines, line); ++count) {
+    if (!line.starts_with("       do: ")) {
+      EXPECT_LE(line.size(), 80U) << line;
+    }
+    EXPECT_FALSE(line.starts_with("[ OK ]")) << line;
+    last = line;
+  }
+  EXPECT_LE(count, 24U) << text;
+  EXPECT_TRUE(text.starts_with("[WARN] port-range: ")) << text;
+  EXPECT_EQ(last, "21 checks: 1 with a warning (port-range), 20 ok (--all shows them)");
+  const std::string all = diagnose_as_text({"--all"}).out;
+  EXPECT_NE(all.find("\n[ OK ] tw-reuse: "), std::string::npos) << all;
+  EXPECT_TRUE(all.ends_with("21 checks: 1 with a warning (port-range), 20 ok\n")) << all;
 }
 
 TEST_F(ServedNet, EveryCheckAppearsOnce) {

@@ -51,10 +51,11 @@ TEST_F(ServedNet, TheWorstComesFirst) {
   const Holder other(SocketAddress(kOtherServer), 950);
   const Holder holder(SocketAddress(kServer), 1200);
   const Diagnosis d = diagnose_as_text();
-  const std::string first = d.out.substr(0, d.out.find('\n'));
-  EXPECT_TRUE(first.starts_with("[FAIL] destinations: 127.0.0.1 -> " + kServer)) << d.out;
-  const std::string rest = d.out.substr(first.size() + 1);
-  EXPECT_TRUE(rest.starts_with("       do: ")) << d.out;
+  EXPECT_TRUE(d.out.starts_with("[FAIL] destinations: 127.0.0.1 -> " + kServer)) << d.out;
+  // What to do stands right below, before anything else that is told of it.
+  const std::size_t action = d.out.find("\n       do: ");
+  EXPECT_LT(action, d.out.find("\n       states: ")) << d.out;
+  EXPECT_LT(action, d.out.find("\n[")) << d.out;
   EXPECT_NE(d.out.find("also 127.0.0.1 -> " + kOtherServer), std::string::npos) << d.out;
   EXPECT_EQ(d.out.find("\033"), std::string::npos);
 }
