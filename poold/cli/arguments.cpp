@@ -280,6 +280,21 @@ void add_doctor(CLI::App& program, int& status) {
   });
 }
 
+void add_bugreport(CLI::App& program, int& status) {
+  CLI::App* command =
+      program.add_subcommand("bugreport", "Write one text with what a report of trouble needs");
+  auto options = std::make_shared<BugreportOptions>();
+  add_socket_option(*command, options->socket);
+  command->add_option("--output", options->file, "Write it to this file, not to standard output")
+      ->type_name("FILE");
+  command->add_option("--config", options->config, "Put this configuration in, too")
+      ->type_name("FILE");
+  command->add_flag("--hide-addresses", options->hide_addresses,
+                    "Write address-1, address-2 in place of addresses that are not loopback's");
+  command->footer("Changes nothing; root sees more. It names processes: look through it.");
+  command->callback([options, &status] { status = bugreport_command(*options); });
+}
+
 void add_explain(CLI::App& program, int& status) {
   CLI::App* command = program.add_subcommand(
       "explain", "Say what a reason of status, trace or the metrics means, and what to do");
@@ -307,7 +322,7 @@ int run_command_line(int argc, char** argv) {
   program.formatter(std::make_shared<NarrowHelp>());
   // In this order they are listed.
   for (const auto add : {add_serve, add_run, add_status, add_check, add_top, add_trace, add_compare,
-                         add_doctor, add_explain, add_version}) {
+                         add_doctor, add_explain, add_bugreport, add_version}) {
     add(program, status);
   }
   program.set_version_flag("--version", "poold " PORTPOOL_VERSION, "Print the version");

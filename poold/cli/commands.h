@@ -84,6 +84,13 @@ struct DoctorOptions {
   bool watching = false;
 };
 
+struct BugreportOptions {
+  std::string socket;
+  std::string config;  // empty: none
+  std::string file;    // empty: standard output
+  bool hide_addresses = false;
+};
+
 struct ExplainOptions {
   std::string name;  // empty: all
   bool json = false;
@@ -101,7 +108,12 @@ int top_command(const TopOptions& options);
 int trace_command(const TraceOptions& options);
 int compare_command(const CompareOptions& options);
 int doctor_command(const DoctorOptions& options);
+int bugreport_command(const BugreportOptions& options);
 int explain_command(const ExplainOptions& options);
 int version_command(const VersionOptions& options);
+
+// For reports that hold what another command prints.
+std::string version_text();
+std::string doctor_report(const DoctorOptions& options);
 
 }  // namespace portpool

@@ -79,6 +79,10 @@ class Doctor {
 
 }  // namespace
 
+std::string doctor_report(const DoctorOptions& options) {
+  return doctor::checks_as_json(Doctor(options).look(), false);
+}
+
 int doctor_command(const DoctorOptions& options) {
   const std::chrono::milliseconds interval = watch_interval(options.watch);
   Doctor doctor(options);

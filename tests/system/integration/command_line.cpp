@@ -2,10 +2,12 @@
 #include <sys/wait.h>
 
 #include <algorithm>
+#include <fstream>
 #include <sstream>
 #include <string>
 #include <vector>
 
+#include "support/holder.h"
 #include "system/integration/common.h"
 
 namespace portpool::test {
@@ -24,8 +26,9 @@ Said poold_says(std::vector<std::string> arguments) {
   return {status, command.out(), command.err()};
 }
 
-const std::vector<std::string> kCommands{"serve", "run",     "status", "check",   "top",
-                                         "trace", "compare", "doctor", "explain", "version"};
+const std::vector<std::string> kCommands{"serve",   "run",       "status",  "check",
+                                         "top",     "trace",     "compare", "doctor",
+                                         "explain", "bugreport", "version"};
 
 TEST(CommandLine, HelpFitsEightyColumns) {
   std::vector<std::vector<std::string>> calls{{"--help"}, {"help"}};
@@ -113,6 +116,36 @@ TEST(CommandLine, Explain) {
   EXPECT_GT(all.at("explanations").size(), 15U);
 }
 
+TEST_F(PooledNet, BugreportHasWhatIsAskedFor) {
+  const TempDir directory;
+  const std::string file = directory.file("report.txt");
+  const Said said = poold_says({"bugreport", "--socket", poold.socket(), "--output", file});
+  EXPECT_EQ(said.status, 0) << said.err;
+  EXPECT_EQ(said.out, "");
+  EXPECT_NE(said.err.find(file), std::string::npos) << said.err;
+  std::stringstream text;
+  text << std::ifstream(file).rdbuf();
+  for (const char* title : {"poold version", "poold status --json", "poold doctor --json",
+                            "/proc/net/netstat", "/proc/sys/net/ipv4/ip_local_port_range"}) {
+    EXPECT_NE(text.str().find(std::string("\n==== ") + title + "\n"), std::string::npos) << title;
+  }
+  EXPECT_NE(text.str().find("/proc/" + std::to_string(poold.process().pid()) + "/limits"),
+            std::string::npos);
+  EXPECT_EQ(text.str().find('\033'), std::string::npos);
+}
+
+TEST_F(EchoNet, BugreportWithoutADaemonAndWithoutAddresses) {
+  net.add_address("10.99.3.7/24");
+  const Holder holder(SocketAddress("10.99.3.7:9001"), 3);
+  const Said open = poold_says({"bugreport", "--socket", "/nonexistent/s"});
+  EXPECT_EQ(open.status, 0) << open.err;
+  EXPECT_NE(open.out.find("(not available: no poold is running"), std::string::npos) << open.out;
+  EXPECT_NE(open.out.find("10.99.3.7"), std::string::npos) << open.out;
+  const Said hidden = poold_says({"bugreport", "--socket", "/nonexistent/s", "--hide-addresses"});
+  EXPECT_EQ(hidden.out.find("10.99.3.7"), std::string::npos) << hidden.out;
+  EXPECT_NE(hidden.out.find("address-1"), std::string::npos) << hidden.out;
+}
+
 // A disk that is full: what could not be written is no success.
 TEST_F(PooledNet, OutputThatCannotBeWritten) {
   const std::string report = "/dev/full";
@@ -127,6 +160,7 @@ TEST_F(PooledNet, OutputThatCannotBeWritten) {
       {"doctor", "--json"},
       {"--help"},
       {"explain"},
+      {"bugreport", "--socket", poold.socket()},
       {"status", "--help"},
       {"compare", "--block", "20ms", "--duration", "200ms", "--socket", poold.socket()},
   };
