@@ -1,0 +1,125 @@
+// What others on the host find: bind() to port 0, and services with fixed ports, when many
+// destinations have many connections by the pool. The kernel's connect() leaves them one parity of
+// the range until the other is used up; so does the pool.
+#include <unistd.h>
+
+#include <algorithm>
+#include <numeric>
+
+#include "support/sockets.h"
+#include "system/lanes/lane_net.h"
+
+namespace portpool::test {
+namespace {
+
+constexpr int kPortCount = 400;
+constexpr int kDestinations = 40;
+constexpr int kFirstDestination = 9200;
+
+// fan FIRST COUNT EACH: EACH connections to each of COUNT ports of this host, from FIRST on. Says
+// how many of their own ports were odd, and keeps all until it is told to end.
+GUEST(fan) {
+  const int first = std::stoi(arguments.at(0));
+  const int each = std::stoi(arguments.at(2));
+  int odd = 0;
+  for (int port = first; port < first + std::stoi(arguments.at(1)); ++port) {
+    for (int i = 0; i < each; ++i) {
+      const int fd = connected_socket(SocketAddress("127.0.0.1:" + std::to_string(port)));
+      CHECK_THAT(fd >= 0);
+      odd += local_port(fd) % 2;
+    }
+  }
+  say("odd " + std::to_string(odd));
+  await_line();
+}
+
+std::vector<std::uint16_t> destinations() {
+  std::vector<std::uint16_t> ports(kDestinations);
+  std::iota(ports.begin(), ports.end(), static_cast<std::uint16_t>(kFirstDestination));
+  return ports;
+}
+
+// How many of `wanted` services can begin to listen: on any port, or each on a fixed one.
+int listeners_on_any_port(int wanted) {
+  int listening = 0;
+  for (int i = 0; i < wanted; ++i) {
+    const int fd = tcp_socket(AF_INET);
+    if (listen(fd, 1) == 0) ++listening;
+    close(fd);
+  }
+  return listening;
+}
+
+int listeners_on_odd_ports(int low, int count) {
+  int listening = 0;
+  for (int port = low | 1; port < low + count; port += 2) {
+    const int fd = tcp_socket(AF_INET);
+    const SocketAddress address("127.0.0.1:" + std::to_string(port));
+    if (bind_error(fd, address) == 0 && listen(fd, 1) == 0) ++listening;
+    close(fd);
+  }
+  return listening;
+}
+
+class Neighbours : public LaneNet {
+ protected:
+  EchoServer servers{destinations()};
+  const Arguments fan{std::to_string(kFirstDestination), std::to_string(kDestinations), "100"};
+};
+
+// Once: 0 or 1 of 300 could listen, where the kernel's own choice leaves room for all.
+TEST_F(Neighbours, FindPortsWhereManyDestinationsHaveMany) {
+  start(kPortCount);
+  std::vector<std::string> all;
+  for (const std::uint16_t port : destinations()) all.push_back(kHost + ":" + std::to_string(port));
+  poold->make_lanes(all);
+  Process guest = start_guest("fan", poold->shim(), fan);
+  guest.wait_for_output("odd ");
+  EXPECT_EQ(guest.out(), "odd 0\n");
+  EXPECT_GE(pool_connects(poold->status()), kDestinations * 99U);
+  EXPECT_EQ(listeners_on_any_port(300), 300);
+  EXPECT_EQ(listeners_on_odd_ports(kLow, kPortCount), kPortCount / 2);
+  Process python({"python3", "-u", "-m", "http.server", "0"});
+  EXPECT_TRUE(eventually([&] { return python.out().find("Serving HTTP") != std::string::npos; }))
+      << python.err();
+  python.signal(SIGTERM);
+  guest.send_line("");
+  EXPECT_EQ(guest.wait(), 0) << guest.err();
+}
+
+// Natively the same: the promise is no better and no worse.
+TEST_F(Neighbours, FindAsManyAsWithoutThePool) {
+  start(kPortCount);
+  Process guest = start_guest("fan", native(), fan);
+  guest.wait_for_output("odd ");
+  EXPECT_EQ(guest.out(), "odd 0\n");
+  EXPECT_EQ(listeners_on_any_port(300), 300);
+  guest.send_line("");
+  EXPECT_EQ(guest.wait(), 0) << guest.err();
+}
+
+// The other parity is there for a destination whose first one is used up.
+TEST_F(Neighbours, OneDestinationMayUseBothParities) {
+  start(kPortCount);
+  make_lane(kEcho);
+  Process guest = start_guest("fan", poold->shim(), {"9001", "1", "300"});
+  guest.wait_for_output("odd ");
+  EXPECT_EQ(guest.out(), "odd 100\n");
+  guest.send_line("");
+  EXPECT_EQ(guest.wait(), 0) << guest.err();
+}
+
+// A range that begins with an odd port: the kernel's first parity is the odd one.
+TEST_F(Neighbours, OddPortsComeFirstInARangeThatBeginsWithOne) {
+  net.set_port_range(kLow + 1, kLow + kPortCount);
+  poold = std::make_unique<Poold>();
+  poold->make_lanes({kEcho});
+  Process guest = start_guest("fan", poold->shim(), {"9001", "1", "150"});
+  guest.wait_for_output("odd ");
+  EXPECT_EQ(guest.out(), "odd 150\n");
+  guest.send_line("");
+  EXPECT_EQ(guest.wait(), 0) << guest.err();
+}
+
+}  // namespace
+}  // namespace portpool::test
