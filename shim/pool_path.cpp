@@ -197,17 +197,26 @@ class PoolCall {
     return Outcome::next_lane;
   }
 
+  // By bind() a port that cannot be had alone stays free, for a socket that shares it: others of
+  // its parity would be offered for ever, though the other parity has some that nobody uses.
+  Parity preferred() const {
+    const Parity first = first_parity(view_);
+    return strategy_ == Strategy::bind && attempts_ % kLoneBinds >= kLoneBinds / 2 ? other(first)
+                                                                                   : first;
+  }
+
   // By bind() a TIME_WAIT is taken over whatever tcp_tw_reuse says and however young it is, and
   // when the kernel refuses it after all (without timestamps) the socket stays bound. So only where
   // the program is about to be told that there is no port.
   Claim claim_from(ClaimedPort& port) {
     if (strategy_ != Strategy::bind) {
-      return claim_port(view_, port.lane, Offer::any, random_, port.port);
+      return claim_port(view_, port.lane, Offer::any, preferred(), random_, port.port);
     }
-    const Claim claimed = claim_port(view_, port.lane, Offer::free, random_, port.port);
+    const Claim claimed =
+        claim_port(view_, port.lane, Offer::free, preferred(), random_, port.port);
     if (claimed != Claim::empty || sharing_ != Sharing::allowed) return claimed;
     port.standing = Standing::waiting;
-    return claim_port(view_, port.lane, Offer::reusable, random_, port.port);
+    return claim_port(view_, port.lane, Offer::reusable, preferred(), random_, port.port);
   }
 
   TupleUse use_of(const ClaimedPort& port, const TupleQuestions& questions) const {

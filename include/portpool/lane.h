@@ -87,14 +87,13 @@ inline Parity first_parity(const SegmentView& view) {
   return parity_of(PortRange::unpack(view.header().port_range.load(std::memory_order_relaxed)).low);
 }
 
-// Claims a port of the lane, of the kernel's first parity while one is free. The look at its
+// Claims a port of the lane, of parity `first` while one is free. The look at its
 // generation comes after the claim: a port that was put there for another lane has been put there
 // after poold stored another generation, and the claim (sequentially consistent) makes that
 // visible.
-inline Claim claim_port(const SegmentView& view, LaneRef ref, Offer offer, std::uint64_t random,
-                        Port& out) {
+inline Claim claim_port(const SegmentView& view, LaneRef ref, Offer offer, Parity first,
+                        std::uint64_t random, Port& out) {
   LaneHints& hints = view.lane_hints(ref.index);
-  const Parity first = first_parity(view);
   const int number = offer == Offer::free       ? claim_free(hints, first, random)
                      : offer == Offer::reusable ? claim_reusable(hints, first, random)
                                                 : claim(hints, first, random);

@@ -30,7 +30,9 @@ class LaneUse : public ::testing::Test {
   void offer(std::uint32_t port) {
     put_port(free_map(hints(), 0), static_cast<std::uint16_t>(port));
   }
-  Claim claim(Port& port) { return claim_port(segment_.view(), record_->ref, Offer::any, 1, port); }
+  Claim claim(Port& port) {
+    return claim_port(segment_.view(), record_->ref, Offer::any, Parity::even, 1, port);
+  }
 
   Segment segment_;
   LaneTable table_;
@@ -75,7 +77,7 @@ TEST_F(LaneUse, NoSocketIsLedToItself) {
   for (const std::uint16_t number : {std::uint16_t{40003}, std::uint16_t{40004}}) {
     put_port(free_map(table_.hints(*to_itself), 0), number);
     Port port;
-    EXPECT_EQ(claim_port(segment_.view(), to_itself->ref, Offer::any, 1, port),
+    EXPECT_EQ(claim_port(segment_.view(), to_itself->ref, Offer::any, Parity::even, 1, port),
               number == 40003 ? Claim::wrong : Claim::port);
     EXPECT_EQ(port.number(), number == 40003 ? 0 : number);
   }
@@ -94,7 +96,7 @@ TEST_F(LaneUse, AnOldReferenceLeavesTheLaneAlone) {
                     record_->ref.generation == 1 ? 2 : record_->ref.generation - 1};
   offer(40003);
   Port port;
-  EXPECT_EQ(claim_port(segment_.view(), old, Offer::any, 1, port), Claim::gone);
+  EXPECT_EQ(claim_port(segment_.view(), old, Offer::any, Parity::even, 1, port), Claim::gone);
   LaneIdentity lane;
   EXPECT_FALSE(read_lane(segment_.view(), old, lane));
   EXPECT_EQ(claim(port), Claim::port) << "the port went back";
@@ -109,7 +111,7 @@ TEST_F(LaneUse, ARetiredLaneIsGone) {
   }
   table_.retire(*record_);
   Port port;
-  EXPECT_EQ(claim_port(segment_.view(), ref, Offer::any, 1, port), Claim::gone);
+  EXPECT_EQ(claim_port(segment_.view(), ref, Offer::any, Parity::even, 1, port), Claim::gone);
   EXPECT_FALSE(in_service(segment_.view(), ref));
 }
 
