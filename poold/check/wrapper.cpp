@@ -12,7 +12,7 @@ namespace {
 
 using Words = std::span<const std::string>;
 
-const char* const kInside = "put poold run behind it: {0} ... poold run -- COMMAND";
+constexpr const char* kInside = "put poold run behind it: {0} ... poold run -- COMMAND";
 
 struct Wrapper {
   std::string_view name;

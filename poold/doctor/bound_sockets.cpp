@@ -126,6 +126,18 @@ Check check_early_binds(const Facts& facts) {
                                          {"taken_last", one.telling},
                                          {"processes", processes}});
   }
+  check.evidence["destinations"] = Json::array();
+  std::uint64_t total = 0;
+  for (const EarlyBinds& one : all) {
+    total += one.telling;
+    for (const Lane& lane : facts.census->lanes) {
+      if (lane.source != one.source || lane.other_parity == 0) continue;
+      check.evidence["destinations"].push_back({{"source", to_text(lane.source)},
+                                                {"destination", to_text(lane.destination)},
+                                                {"ports", lane.other_parity}});
+    }
+  }
+  check.evidence["ports"] = total;
   if (all.empty()) {
     check.summary = "no sign of programs that bind a port before they connect";
     return check;
@@ -144,7 +156,7 @@ Check check_early_binds(const Facts& facts) {
   check.fix =
       "set IP_BIND_ADDRESS_NO_PORT before bind() in that program, or start it under poold run -- "
       "COMMAND, which defers the bind; where it asks for its port at once, as Java and Erlang do, "
-      "that takes early_bind = \"promise\" of its pool in poold's configuration";
+      "leave its sockets unbound and name the addresses in poold's configuration (sources)";
   return check;
 }
 

@@ -132,7 +132,7 @@ std::string why_none(const Report& report, const std::string& not_covered) {
     return fmt::format(
         "poold refused {} to let a program attach; is its user in socket_group, and is it in this "
         "network namespace?",
-        counted(report.attaches_refused, "time"));
+        counted(report.attaches_refused, "time", "times"));
   }
   if (report.counter(Counter::k_attaches) == 0) {
     return "no program loaded it and reached poold; poold check tells what is so in one";

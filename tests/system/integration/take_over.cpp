@@ -293,7 +293,8 @@ TEST_F(FakePredecessor, HandsAnotherLayout) {
   speaker->say(TakeOverStep::clients);
   leave();
   // The log has a thread of its own.
-  const std::string layout = "layout 3." + std::to_string(kLayoutMinor);
+  const std::string layout =
+      "layout " + std::to_string(kLayoutMajor + 1) + "." + std::to_string(kLayoutMinor);
   EXPECT_TRUE(eventually([&] { return successor->err().find(layout) != std::string::npos; }))
       << successor->err();
   expect_serves(false);
