@@ -29,7 +29,7 @@ constexpr std::uint64_t bit_of_port(std::uint16_t port) {
 }
 // The port whose bit is number `bit` (0..63) of word `word`, which has ports of parity_of(word).
 constexpr std::uint16_t port_at(std::size_t word, unsigned bit) {
-  return static_cast<std::uint16_t>(word / 2 * 128 + bit * 2 + word % 2);
+  return static_cast<std::uint16_t>(word / 2 * 128 + std::size_t{bit} * 2 + word % 2);
 }
 
 // The words in which the ports of a range, which is not empty, stand: from the first to the last.

@@ -41,6 +41,7 @@ nlohmann::ordered_json json_of(const Explanation& entry) {
 
 [[noreturn]] void refuse(const std::string& name, const std::vector<Explanation>& all) {
   std::vector<std::string> names;
+  names.reserve(all.size());
   for (const Explanation& entry : all) names.push_back(entry.name);
   const std::string meant = nearest(name, names);
   throw UserError(fmt::format(
