@@ -3,7 +3,6 @@
 #include <poll.h>
 #include <spdlog/spdlog.h>
 #include <sys/resource.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -12,9 +11,7 @@
 #include <system_error>
 #include <utility>
 
-#ifndef SYS_pidfd_open
-#define SYS_pidfd_open 434
-#endif
+#include "kernel/pidfd.h"
 
 namespace portpool {
 namespace {
@@ -58,7 +55,7 @@ void Clients::attached(pid_t pid) {
     lose_sight();
     return say_full_once("there is room for no more (a quarter of RLIMIT_NOFILE)");
   }
-  Descriptor handle(static_cast<int>(syscall(SYS_pidfd_open, pid, 0)));
+  Descriptor handle = kernel::open_process(pid);
   if (handle) return follow(pid, std::move(handle));
   if (errno == ESRCH) return;  // it has ended
   lose_sight();

@@ -3,7 +3,6 @@
 #include <fcntl.h>
 #include <spawn.h>
 #include <spdlog/spdlog.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -14,9 +13,7 @@
 #include <iterator>
 #include <system_error>
 
-#ifndef SYS_pidfd_open
-#define SYS_pidfd_open 434
-#endif
+#include "kernel/pidfd.h"
 
 namespace portpool {
 namespace {
@@ -92,7 +89,7 @@ void SuccessorStart::start(const std::vector<std::string>& environment) {
                          std::strerror(error));
   }
   spdlog::info("started {} (pid {}) to take over", program_, pid_);
-  process_ = Descriptor(static_cast<int>(syscall(SYS_pidfd_open, pid_, 0)));
+  process_ = kernel::open_process(pid_);
   // Before Linux 5.3 its end is not noticed, and another one can be started.
   if (!process_) {
     pid_ = -1;

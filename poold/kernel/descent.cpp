@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 #include <poll.h>
 #include <sys/socket.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -11,11 +10,8 @@
 #include <string_view>
 #include <utility>
 
+#include "kernel/pidfd.h"
 #include "kernel/proc_file.h"
-
-#ifndef SYS_pidfd_open
-#define SYS_pidfd_open 434
-#endif
 
 namespace portpool::kernel {
 namespace {
@@ -23,10 +19,6 @@ namespace {
 constexpr int kPeerPidfd = 77;  // SO_PEERPIDFD, Linux 6.5
 constexpr int kMostGenerations = 256;
 constexpr int kAttempts = 3;
-
-Descriptor handle_of(pid_t pid) {
-  return Descriptor(static_cast<int>(syscall(SYS_pidfd_open, pid, 0)));
-}
 
 bool lives(const Descriptor& process) {
   pollfd state{process.get(), POLLIN, 0};
@@ -55,7 +47,7 @@ Descent look(const Descriptor& process, pid_t pid) {
   for (int i = 0; i < kMostGenerations; ++i) {
     const pid_t parent = parent_of(pid);
     if (parent <= 0) return lives(*child) ? Descent::no : Descent::changed;
-    Descriptor handle = handle_of(parent);
+    Descriptor handle = open_process(parent);
     if (!handle || parent_of(pid) != parent || !lives(*child)) return Descent::changed;
     if (parent == here) return Descent::yes;
     earlier = std::move(handle);
@@ -73,7 +65,7 @@ Descriptor peer_process(int connection, pid_t pid) {
   if (getsockopt(connection, SOL_SOCKET, kPeerPidfd, &handle, &length) == 0) {
     return Descriptor(handle);
   }
-  return pid > 0 && errno == ENOPROTOOPT ? handle_of(pid) : Descriptor();
+  return pid > 0 && errno == ENOPROTOOPT ? open_process(pid) : Descriptor();
 }
 
 bool descends_from_here(const Descriptor& process, pid_t pid) {

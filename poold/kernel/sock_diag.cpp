@@ -160,7 +160,7 @@ DumpResult SockDiag::dump_family(int family, const DumpFilter& filter, Program p
     error = request(SOCK_DIAG_BY_FAMILY, NLM_F_DUMP, bytes_of(body), program);
   }
   if (error != 0) return {.complete = false, .error = error, .records = 0};
-  return receive(true, visit);
+  return receive(true, visit, filter.tcp_info);
 }
 
 std::optional<SocketRecord> SockDiag::find(const Endpoint& local, const Endpoint& remote) {
@@ -240,7 +240,7 @@ int SockDiag::request(std::uint16_t type, std::uint16_t flags, std::span<const s
 }
 
 // A dump's answer ends with NLMSG_DONE, a look-up's with its one record; both with an error.
-DumpResult SockDiag::receive(bool dump, const RecordVisitor& visit) {
+DumpResult SockDiag::receive(bool dump, const RecordVisitor& visit, bool tcp_info) {
   DumpResult result;
   bool interrupted = false;
   for (bool done = false; !done;) {
@@ -251,7 +251,7 @@ DumpResult SockDiag::receive(bool dump, const RecordVisitor& visit) {
       return result;
     }
     const ParsedBuffer parsed =
-        parse_sock_diag(buffer_.get(), static_cast<std::size_t>(size), sequence_, visit);
+        parse_sock_diag(buffer_.get(), static_cast<std::size_t>(size), sequence_, visit, tcp_info);
     result.records += parsed.records;
     result.error = parsed.error;
     interrupted = interrupted || parsed.interrupted;

@@ -73,7 +73,7 @@ class SockDiag {
                          const RecordVisitor& visit);
   int request(std::uint16_t type, std::uint16_t flags, std::span<const std::byte> body,
               Program program = {});
-  DumpResult receive(bool dump, const RecordVisitor& visit);
+  DumpResult receive(bool dump, const RecordVisitor& visit, bool tcp_info = false);
   void drain();
 
   std::unique_ptr<mnl_socket, Close> socket_;

@@ -46,13 +46,6 @@ SocketRecord record_of(const inet_diag_msg& message) {
   return record;
 }
 
-bool has_shaken_hands(std::uint8_t state) {
-  constexpr std::uint32_t kStates = state_bit(TCP_ESTABLISHED) | state_bit(TCP_FIN_WAIT1) |
-                                    state_bit(TCP_FIN_WAIT2) | state_bit(TCP_CLOSE_WAIT) |
-                                    state_bit(TCP_LAST_ACK) | state_bit(TCP_CLOSING);
-  return (kStates & state_bit(state)) != 0;
-}
-
 // From the attributes behind a message (rtnetlink(7)), where TCP_INFO is one of them.
 std::optional<bool> timestamps_in(const std::byte* next, std::size_t size) {
   while (size >= sizeof(nlattr)) {
@@ -85,8 +78,8 @@ void finish(ParsedBuffer& result, int error) {
   result.error = error;
 }
 
-void parse_message(const nlmsghdr& header, const std::byte* payload, ParsedBuffer& result,
-                   const RecordVisitor& visit) {
+void parse_message(const nlmsghdr& header, const std::byte* payload, bool tcp_info,
+                   ParsedBuffer& result, const RecordVisitor& visit) {
   const std::size_t size = header.nlmsg_len - sizeof header;
   switch (header.nlmsg_type) {
     case SOCK_DIAG_BY_FAMILY:
@@ -96,7 +89,7 @@ void parse_message(const nlmsghdr& header, const std::byte* payload, ParsedBuffe
       std::memcpy(&message, payload, sizeof message);
       ++result.records;
       SocketRecord record = record_of(message);
-      if (size > sizeof message && has_shaken_hands(record.state)) {
+      if (tcp_info && (kConnectedStates & state_bit(record.state)) != 0) {
         record.timestamps = timestamps_in(payload + sizeof message, size - sizeof message);
       }
       return visit(record);
@@ -116,7 +109,7 @@ void parse_message(const nlmsghdr& header, const std::byte* payload, ParsedBuffe
 }  // namespace
 
 ParsedBuffer parse_sock_diag(const void* data, std::size_t size, std::uint32_t sequence,
-                             RecordVisitor visit) {
+                             RecordVisitor visit, bool tcp_info) {
   ParsedBuffer result;
   const auto* next = static_cast<const std::byte*>(data);
   while (size > 0 && !result.done) {
@@ -132,7 +125,7 @@ ParsedBuffer parse_sock_diag(const void* data, std::size_t size, std::uint32_t s
     }
     if (header.nlmsg_seq == sequence) {
       if ((header.nlmsg_flags & NLM_F_DUMP_INTR) != 0) result.interrupted = true;
-      parse_message(header, next + sizeof header, result, visit);
+      parse_message(header, next + sizeof header, tcp_info, result, visit);
     }
     const std::size_t step = NLMSG_ALIGN(header.nlmsg_len);
     next += step < size ? step : size;

@@ -18,8 +18,9 @@ struct ParsedBuffer {
 
 // Calls `visit` for each socket in the `size` bytes at `data`; messages of another sequence number
 // (rests of an abandoned answer) are passed over. Stops at the first error, having visited what
-// came before it.
+// came before it. `tcp_info`: SocketRecord::timestamps is looked for, which takes time for each
+// socket.
 ParsedBuffer parse_sock_diag(const void* data, std::size_t size, std::uint32_t sequence,
-                             RecordVisitor visit);
+                             RecordVisitor visit, bool tcp_info = false);
 
 }  // namespace portpool::kernel

@@ -1,6 +1,8 @@
 // One TCP socket as sock_diag describes it, and the function that is called with each.
 #pragma once
 
+#include <netinet/tcp.h>
+
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -17,6 +19,10 @@ inline constexpr std::uint8_t kTcpBoundInactive = 13;
 constexpr std::uint32_t state_bit(unsigned state) { return std::uint32_t{1} << state; }
 
 inline constexpr std::uint32_t kAllStates = 0xFFFF'FFFFU;
+// Of connections whose handshake is done and that are not over: they stand or are being closed.
+inline constexpr std::uint32_t kConnectedStates =
+    state_bit(TCP_ESTABLISHED) | state_bit(TCP_FIN_WAIT1) | state_bit(TCP_FIN_WAIT2) |
+    state_bit(TCP_CLOSE_WAIT) | state_bit(TCP_LAST_ACK) | state_bit(TCP_CLOSING);
 
 struct SocketRecord {
   Endpoint local;   // IPv4 is kept mapped, whatever the family of the socket
