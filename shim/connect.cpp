@@ -171,8 +171,9 @@ int connect_call(int fd, const sockaddr* address, socklen_t length) {
   Call call{fd, address, length, destination, now_ns(), Route::pool};
   // Right after its socket() the word needs no proof: that would be some 3 % of a connect().
   if (state.kind == SocketKind::tcp && fd != newest_socket.load(std::memory_order_relaxed) &&
-      !is_tcp(fd))
+      !is_tcp(fd)) {
     state = SocketState{};
+  }
   if (state.kind == SocketKind::unknown && !learn_socket(fd, state)) {
     return real().connect(fd, address, length);
   }

@@ -3,6 +3,7 @@
 #include <cerrno>
 
 #include "portpool/linux.h"
+#include "shim/process.h"
 #include "shim/real.h"
 
 namespace portpool::shim {
@@ -87,9 +88,8 @@ void restore_after_bind(int fd, int family, bool reuse, const Address* source) {
 bool bind_source(int fd, int family, const Address& source) {
   if (!set_option(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1)) return false;
   const bool bound = bind_to(fd, family, {source, 0});
-  const int error = errno;
+  const ErrnoKeeper keep;
   set_option(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 0);
-  errno = error;
   return bound;
 }
 

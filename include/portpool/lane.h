@@ -87,10 +87,9 @@ inline Parity first_parity(const SegmentView& view) {
   return parity_of(PortRange::unpack(view.header().port_range.load(std::memory_order_relaxed)).low);
 }
 
-// Claims a port of the lane, of parity `first` while one is free. The look at its
-// generation comes after the claim: a port that was put there for another lane has been put there
-// after poold stored another generation, and the claim (sequentially consistent) makes that
-// visible.
+// Claims a port of the lane, of parity `first` while one is free. The look at its generation comes
+// after the claim: a port that was put there for another lane has been put there after poold stored
+// another generation, and the claim (sequentially consistent) makes that visible.
 inline Claim claim_port(const SegmentView& view, LaneRef ref, Offer offer, Parity first,
                         std::uint64_t random, Port& out) {
   LaneHints& hints = view.lane_hints(ref.index);

@@ -3,11 +3,10 @@
 //
 // Each map is a three-level bitmap (65,536 bits, 1,024 words, 16 mid words, one top word), for even
 // and odd ports apart (port_place.h): finding a set bit of either kind costs three loads at any
-// occupancy. The upper levels are hints for the lower ones. A
-// setter sets the word first and then, when the word was empty, the levels above; a taker that
-// empties a word clears the level above and then looks at the word again. With sequentially
-// consistent operations no set bit stays unreachable, unless a process dies between the two steps;
-// repair() mends that.
+// occupancy. The upper levels are hints for the lower ones. A setter sets the word first and then,
+// when the word was empty, the levels above; a taker that empties a word clears the level above and
+// then looks at the word again. With sequentially consistent operations no set bit stays
+// unreachable, unless a process dies between the two steps; repair() mends that.
 //
 // Free ports stand in four maps, which are a ring ordered by age, one for each parity. Claims take
 // from the oldest, at random; releases go to the youngest. When the oldest is empty the ring turns
@@ -59,14 +58,21 @@ constexpr std::uint64_t next_random(std::uint64_t x) {
 
 constexpr std::uint64_t bit_of(std::uint32_t index) { return std::uint64_t{1} << (index % 64); }
 
-// A set bit of `mask`, which is not 0, by the lowest 24 bits of `random`: the first of three random
-// places that holds one, else the next one after a fourth place. Nearly even, in constant time.
-constexpr std::uint32_t pick_bit(std::uint64_t mask, std::uint64_t random) {
-  for (int attempt = 0; attempt < 3; ++attempt, random >>= 6) {
-    if ((mask >> (random & 63) & 1) != 0) return random & 63;
+// A set bit of `mask`, which is not 0: the first of three random places that holds one, else the
+// next one after a fourth place. Nearly even, in constant time. `place_of` makes a place, 0..63, of
+// the lowest `kBits` bits of `random`, of which four times as many are used.
+template <int kBits, class PlaceOf>
+constexpr std::uint32_t pick_bit_by(std::uint64_t mask, std::uint64_t random, PlaceOf place_of) {
+  for (int attempt = 0; attempt < 3; ++attempt, random >>= kBits) {
+    if ((mask >> place_of(random) & 1) != 0) return place_of(random);
   }
-  const int turn = static_cast<int>(random & 63);
+  const auto turn = static_cast<int>(place_of(random));
   return static_cast<std::uint32_t>(std::countr_zero(std::rotr(mask, turn)) + turn) & 63;
+}
+
+constexpr std::uint32_t pick_bit(std::uint64_t mask, std::uint64_t random) {
+  return pick_bit_by<6>(mask, random,
+                        [](std::uint64_t r) { return static_cast<std::uint32_t>(r & 63); });
 }
 
 // A set bit of `mask`, each as likely as the others. mask is not 0.
@@ -87,15 +93,16 @@ constexpr std::uint32_t top_bit(std::uint32_t group, Parity parity) {
   return 1U << (group + kPortMidWords * index_of(parity));
 }
 
-// Of the mid bits of one parity, of which `mask` has at least one, by the lowest 20 bits of
-// `random`: as pick_bit().
+// The groups whose mid words have such bits, by a top word.
+constexpr std::uint32_t groups_in(std::uint32_t top, Parity parity) {
+  return top >> (kPortMidWords * index_of(parity)) & 0xFFFFU;
+}
+
+// Of the mid bits of one parity, of which `mask` has at least one and no others.
 constexpr std::uint32_t pick_mid_bit(std::uint64_t mask, Parity parity, std::uint64_t random) {
-  const auto place = [&] { return static_cast<std::uint32_t>(random & 31) * 2 + index_of(parity); };
-  for (int attempt = 0; attempt < 3; ++attempt, random >>= 5) {
-    if ((mask >> place() & 1) != 0) return place();
-  }
-  const auto turn = static_cast<int>(place());
-  return static_cast<std::uint32_t>(std::countr_zero(std::rotr(mask, turn)) + turn) & 63;
+  return pick_bit_by<5>(mask, random, [parity](std::uint64_t r) {
+    return static_cast<std::uint32_t>(r & 31) * 2 + index_of(parity);
+  });
 }
 
 inline void mark_word(PortMap map, std::uint32_t word) {
@@ -127,7 +134,7 @@ inline void unmark_word(PortMap map, std::uint32_t word) {
 
 // By the upper level, which is a hint.
 inline bool has_any(PortMap map, Parity parity) {
-  return (map.top.load() >> (kPortMidWords * index_of(parity)) & 0xFFFFU) != 0;
+  return detail::groups_in(map.top.load(), parity) != 0;
 }
 
 // Sets the port's bit. False: it was set already.
@@ -158,10 +165,9 @@ inline bool has_port(PortMap map, std::uint16_t port) {
 inline int take_port(PortMap map, Parity parity, std::uint64_t random) {
   constexpr int kSteps = 64;
   for (int step = 0; step < kSteps; ++step, random = detail::next_random(random)) {
-    const std::uint32_t top =
-        map.top.load(std::memory_order_acquire) >> (kPortMidWords * index_of(parity)) & 0xFFFFU;
-    if (top == 0) return -1;
-    const std::uint32_t group = detail::pick_bit_evenly(top, random >> 48);
+    const std::uint32_t groups = detail::groups_in(map.top.load(std::memory_order_acquire), parity);
+    if (groups == 0) return -1;
+    const std::uint32_t group = detail::pick_bit_evenly(groups, random >> 48);
     const std::uint64_t mid =
         map.mid[group].load(std::memory_order_acquire) & detail::mid_bits(parity);
     if (mid == 0) {
