@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <map>
 #include <optional>
 
@@ -19,21 +20,20 @@ bool is_word(char c) {
   return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_';
 }
 
-// How much of `run` is an address: all of it, or what stands before ":" and a port, or before a
-// full stop or a colon of the sentence. 0: nothing.
-std::size_t address_length(std::string_view run) {
+struct Found {
+  Address address;
+  std::size_t length;
+};
+
+// The address that `run` begins with: all of it, or what stands before ":" and a port, or before a
+// full stop or a colon of the sentence.
+std::optional<Found> address_in(std::string_view run) {
   for (std::size_t length = run.size(); length != 0 && length != run.npos;) {
     const std::string_view candidate = run.substr(0, length);
-    if (parse_address(candidate)) return length;
+    if (const auto address = parse_address(candidate)) return Found{*address, length};
     length = candidate.find_last_of(":.");
   }
-  return 0;
-}
-
-bool is_the_same_everywhere(std::string_view address) {
-  const auto parsed = parse_address(address);
-  const std::string text = to_text(*parsed);
-  return text.starts_with("127.") || text == "::1" || text == "0.0.0.0" || text == "::";
+  return std::nullopt;
 }
 
 }  // namespace
@@ -47,16 +47,14 @@ std::string without_addresses(std::string_view text) {
     const bool inside_word =
         (at > 0 && is_word(text[at - 1])) || (end < text.size() && is_word(text[end]));
     const std::string_view run = text.substr(at, end - at);
-    const std::size_t length = inside_word ? 0 : address_length(run);
-    if (length != 0 && !is_the_same_everywhere(run.substr(0, length))) {
-      const auto number =
-          numbers.emplace(to_text(*parse_address(run.substr(0, length))), numbers.size() + 1).first;
+    const auto found = inside_word ? std::nullopt : address_in(run);
+    const std::size_t step = found ? found->length : std::max<std::size_t>(run.size(), 1);
+    if (!found || is_loopback(found->address) || is_unspecified(found->address)) {
+      result += text.substr(at, step);
+    } else {
+      const auto number = numbers.emplace(to_text(found->address), numbers.size() + 1).first;
       result += fmt::format("address-{}", number->second);
-      at += length;
-      continue;
     }
-    const std::size_t step = length != 0 ? length : run.empty() ? 1 : run.size();
-    result += text.substr(at, step);
     at += step;
   }
   return result;

@@ -40,4 +40,10 @@ std::string nearest(std::string_view word, std::span<const std::string> known) {
   return best;
 }
 
+std::string did_you_mean(std::string_view word, std::span<const std::string> known,
+                         std::string_view otherwise) {
+  const std::string meant = nearest(word, known);
+  return meant.empty() ? std::string(otherwise) : "did you mean \"" + meant + "\"?";
+}
+
 }  // namespace portpool

@@ -12,4 +12,8 @@ namespace portpool {
 // `word` is longer than 64 bytes.
 std::string nearest(std::string_view word, std::span<const std::string> known);
 
+// For a message about `word`: "did you mean "X"?", or `otherwise` where nothing is near.
+std::string did_you_mean(std::string_view word, std::span<const std::string> known,
+                         std::string_view otherwise);
+
 }  // namespace portpool

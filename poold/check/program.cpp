@@ -162,8 +162,6 @@ void judge_executable(const std::string& path, Judgement& judgement) {
 
 bool is_program(const std::string& name) { return path_of(name).has_value(); }
 
-Judgement judge_program(const std::string& name) { return judge_command({&name, 1}); }
-
 namespace {
 
 void judge_file(const std::string& name, Judgement& judgement) {

@@ -8,11 +8,9 @@
 
 namespace portpool::check {
 
-// `name` is looked up in PATH unless it has a slash; a script is judged by its interpreter. Throws
-// UserError when there is no such program or it cannot be executed.
-Judgement judge_program(const std::string& name);
-// The same for a whole command line, at least one word: what it starts by way of the wrappers that
-// wrapper.h knows is what counts.
+// `words`: a command line, at least one word. The first is looked up in PATH unless it has a slash;
+// a script is judged by its interpreter; what is started by way of the wrappers that wrapper.h
+// knows is what counts. Throws UserError when there is no such program or it cannot be executed.
 Judgement judge_command(std::span<const std::string> words);
 
 // Whether `name` leads to a file that may be executed, as execvp(3) looks for it.

@@ -154,7 +154,6 @@ Wrapping wrapping_of(Words words) {
                                          [&](const Wrapper& w) { return w.name == name; });
   if (found == std::end(kWrappers)) return {};
   Wrapping wrapping;
-  wrapping.known = true;
   wrapping.loses = found->loses(words.subspan(1));
   if (!wrapping.loses.empty()) {
     wrapping.loses = fmt::format("{}: {}", name, wrapping.loses);

@@ -8,7 +8,6 @@
 namespace portpool::check {
 
 struct Wrapping {
-  bool known = false;     // the first word is such a program
   std::string loses;      // how it drops or replaces LD_PRELOAD, a sentence; empty: it passes it on
   std::string fix;        // what to do about that
   std::size_t inner = 0;  // the word that names the program it starts; 0: none is given

@@ -29,6 +29,13 @@ void add_socket_option(CLI::App& command, std::string& socket) {
       ->capture_default_str();
 }
 
+// Given without a value it leaves `seconds` empty: the default (cli/watch.h).
+CLI::Option* add_watch_option(CLI::App& command, std::string& seconds) {
+  return command.add_option("--watch", seconds, "Look again and again, every 5 s or as given")
+      ->type_name("SECONDS")
+      ->expected(0, 1);
+}
+
 void add_serve(CLI::App& program, int& status) {
   CLI::App* command = program.add_subcommand("serve", "Run the daemon in the foreground");
   auto options = std::make_shared<ServeOptions>();
@@ -109,10 +116,7 @@ void add_status(CLI::App& program, int& status) {
           },
           fmt::format("Lanes by {} [used%]", lane_column_names()))
       ->type_name("COLUMN");
-  CLI::Option* watch =
-      command->add_option("--watch", options->watch, "Look again and again, every 5 s or as given")
-          ->type_name("SECONDS")
-          ->expected(0, 1);
+  CLI::Option* watch = add_watch_option(*command, options->watch);
   watch->excludes(hgrm);
   command->callback([options, watch, &status] {
     options->watching = watch->count() > 0;
@@ -264,10 +268,7 @@ void add_doctor(CLI::App& program, int& status) {
       ->add_option("--destination", options->destination,
                    "Explain one destination: who uses its ports, and what comes next")
       ->type_name("HOST:PORT");
-  CLI::Option* watch =
-      command->add_option("--watch", options->watch, "Look again and again, every 5 s or as given")
-          ->type_name("SECONDS")
-          ->expected(0, 1);
+  CLI::Option* watch = add_watch_option(*command, options->watch);
   command
       ->add_option("--config", options->config, "Also check the port ranges in this configuration")
       ->type_name("FILE");

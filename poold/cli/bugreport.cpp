@@ -1,3 +1,4 @@
+#include <fmt/chrono.h>
 #include <fmt/format.h>
 
 #include <cerrno>
@@ -82,21 +83,13 @@ std::string of_the_daemon(const std::string& socket) {
   return text;
 }
 
-std::string now() {
-  const std::time_t seconds = std::time(nullptr);
-  std::tm utc{};
-  gmtime_r(&seconds, &utc);
-  char text[32] = "";
-  std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &utc);
-  return text;
-}
-
 }  // namespace
 
 int bugreport_command(const BugreportOptions& options) {
   // Before the work is done.
   OutputFile file(options.file);
-  std::string text = section("portpool bug report", now());
+  std::string text = section("portpool bug report",
+                             fmt::format("{:%Y-%m-%dT%H:%M:%SZ}", fmt::gmtime(std::time(nullptr))));
   text += attempt("poold version", [] { return version_text(); });
   text += of_the_daemon(options.socket);
   text += attempt("poold doctor --json", [&] {

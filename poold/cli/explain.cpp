@@ -2,6 +2,7 @@
 
 #include <nlohmann/json.hpp>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/error.h"
@@ -27,11 +28,6 @@ void print_paragraph(const std::string& heading, const std::string& text) {
   fmt::print("{}\n{}\n", heading, wrapped(text, kTerminalWidth, 2));
 }
 
-void list(const std::vector<Explanation>& all) {
-  for (const Explanation& entry : all)
-    fmt::print("{}\n{}\n", entry.name, wrapped(entry.meaning, kTerminalWidth, 4));
-}
-
 nlohmann::ordered_json json_of(const Explanation& entry) {
   return {{"name", entry.name},
           {"sentence", sentence_of(entry.name)},
@@ -39,33 +35,32 @@ nlohmann::ordered_json json_of(const Explanation& entry) {
           {"action", entry.action}};
 }
 
-[[noreturn]] void refuse(const std::string& name, const std::vector<Explanation>& all) {
+[[noreturn]] void refuse(const std::string& name) {
   std::vector<std::string> names;
-  names.reserve(all.size());
-  for (const Explanation& entry : all) names.push_back(entry.name);
-  const std::string meant = nearest(name, names);
-  throw UserError(fmt::format(
-      "nothing is called \"{}\"; {}", for_terminal(name),
-      meant.empty() ? "\"poold explain\" lists what there is" : "did you mean \"" + meant + "\"?"));
+  for (Explanation& entry : explanations()) names.push_back(std::move(entry.name));
+  throw UserError(fmt::format("nothing is called \"{}\"; {}", for_terminal(name),
+                              did_you_mean(name, names, "\"poold explain\" lists what there is")));
+}
+
+int list(bool json) {
+  if (!json) {
+    for (const Explanation& entry : explanations()) {
+      fmt::print("{}\n{}\n", entry.name, wrapped(entry.meaning, kTerminalWidth, 4));
+    }
+    return 0;
+  }
+  nlohmann::ordered_json root = {{"schema", 1}, {"explanations", nlohmann::ordered_json::array()}};
+  for (const Explanation& entry : explanations()) root["explanations"].push_back(json_of(entry));
+  fmt::print("{}\n", json_text(root));
+  return 0;
 }
 
 }  // namespace
 
 int explain_command(const ExplainOptions& options) {
-  const std::vector<Explanation> all = explanations();
-  if (options.name.empty()) {
-    if (options.json) {
-      nlohmann::ordered_json root = {{"schema", 1},
-                                     {"explanations", nlohmann::ordered_json::array()}};
-      for (const Explanation& entry : all) root["explanations"].push_back(json_of(entry));
-      fmt::print("{}\n", json_text(root));
-    } else {
-      list(all);
-    }
-    return 0;
-  }
+  if (options.name.empty()) return list(options.json);
   const auto entry = explain(options.name);
-  if (!entry) refuse(options.name, all);
+  if (!entry) refuse(options.name);
   if (options.json) {
     nlohmann::ordered_json root = json_of(*entry);
     root["schema"] = 1;

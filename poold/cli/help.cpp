@@ -56,10 +56,8 @@ std::vector<std::string> arranged(std::vector<std::string> words, const CLI::App
   if (is_option(words[0]) || std::find(known.begin(), known.end(), words[0]) != known.end()) {
     return words;
   }
-  const std::string meant = nearest(words[0], known);
-  throw UserError(fmt::format(
-      "no command is called \"{}\"; {}", for_terminal(words[0]),
-      meant.empty() ? "\"poold --help\" lists them" : "did you mean \"" + meant + "\"?"));
+  throw UserError(fmt::format("no command is called \"{}\"; {}", for_terminal(words[0]),
+                              did_you_mean(words[0], known, "\"poold --help\" lists them")));
 }
 
 std::string say_what_is_wrong(const CLI::App* program, const CLI::Error& error) {

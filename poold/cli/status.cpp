@@ -34,10 +34,9 @@ int watch(const StatusOptions& options) {
   Outlet outlet;
   for (;;) {
     // Opened anew each time: there may be a successor by then.
-    const SegmentReader reader(options.socket);
-    const Report report = read_watched_report(reader.view());
-    outlet.print((options.json ? "" : watch_heading()) + text_of(report, options) +
-                 (options.json ? "" : "\n"));
+    const Report report = read_watched_report(SegmentReader(options.socket).view());
+    const std::string text = text_of(report, options);
+    outlet.print(options.json ? text : watch_heading() + text + "\n");
     outlet.wait(interval);
     if (outlet.ended()) return report.alive() ? 0 : 1;
   }
@@ -47,8 +46,7 @@ int watch(const StatusOptions& options) {
 
 int status_command(const StatusOptions& options) {
   if (options.watching) return watch(options);
-  const SegmentReader reader(options.socket);
-  const Report report = read_watched_report(reader.view());
+  const Report report = read_watched_report(SegmentReader(options.socket).view());
   fmt::print("{}", text_of(report, options));
   return report.alive() ? 0 : 1;
 }

@@ -14,6 +14,7 @@
 #include "base/error.h"
 #include "cli/commands.h"
 #include "cli/outlet.h"
+#include "cli/watch.h"
 #include "observe/top/page.h"
 #include "observe/top/screen.h"
 
@@ -148,17 +149,8 @@ int watch_on_screen(const TopOptions& options) {
 
 std::string plain_text(const Page& page) {
   std::string text;
-  for (const Line& line : page.lines) {
-    std::string row;
-    for (const Span& span : line) row += span.text;
-    row.erase(row.find_last_not_of(' ') + 1);
-    text += row + "\n";
-  }
+  for (const Line& line : page.lines) text += plain_text(line);
   return text;
-}
-
-std::string stamp() {
-  return fmt::format("{:%Y-%m-%d %H:%M:%S}\n", fmt::localtime(std::time(nullptr)));
 }
 
 // Pages of text, one after the other.
@@ -175,7 +167,7 @@ int watch_in_text(const TopOptions& options) {
     }
     if (outlet.ended()) return 0;
     monitor.sample();
-    outlet.print(stamp() + plain_text(draw_text(monitor.snapshot(), kWidth)) + "\n");
+    outlet.print(time_line() + plain_text(draw_text(monitor.snapshot(), kWidth)) + "\n");
   }
 }
 

@@ -26,9 +26,12 @@ std::chrono::milliseconds watch_interval(const std::string& seconds) {
   return std::chrono::round<std::chrono::milliseconds>(std::chrono::duration<double>(value));
 }
 
+std::string time_line() {
+  return fmt::format("{:%Y-%m-%d %H:%M:%S}\n", fmt::localtime(std::time(nullptr)));
+}
+
 std::string watch_heading() {
-  return fmt::format("{}{:%Y-%m-%d %H:%M:%S}\n", isatty(STDOUT_FILENO) == 1 ? "\033[H\033[2J" : "",
-                     fmt::localtime(std::time(nullptr)));
+  return (isatty(STDOUT_FILENO) == 1 ? "\033[H\033[2J" : "") + time_line();
 }
 
 }  // namespace portpool

@@ -1,7 +1,5 @@
 #include "doctor/peer_timestamps.h"
 
-#include <netinet/tcp.h>
-
 #include <unordered_map>
 #include <vector>
 
@@ -37,9 +35,7 @@ Sightings look(kernel::SockDiag& sock_diag) {
   Sightings sightings;
   kernel::DumpFilter filter;
   filter.tcp_info = true;
-  filter.states = kernel::state_bit(TCP_ESTABLISHED) | kernel::state_bit(TCP_FIN_WAIT1) |
-                  kernel::state_bit(TCP_FIN_WAIT2) | kernel::state_bit(TCP_CLOSE_WAIT) |
-                  kernel::state_bit(TCP_LAST_ACK) | kernel::state_bit(TCP_CLOSING);
+  filter.states = kernel::kConnectedStates;
   sock_diag.dump(filter, [&](const kernel::SocketRecord& socket) {
     if (!socket.timestamps) return;
     for (const std::uint16_t port : {socket.remote.port, std::uint16_t{0}}) {

@@ -60,13 +60,6 @@ std::string errors(const Report& report) {
   return text.empty() ? text : "Failures\n" + text;
 }
 
-std::string plain_text(const Line& line) {
-  std::string text;
-  for (const Span& span : line) text += span.text;
-  text.erase(text.find_last_not_of(' ') + 1);
-  return text + "\n";
-}
-
 std::string lane_rows(const Report& report, const ShownLanes& shown) {
   if (report.lanes.empty())
     return "No lane yet: no program under the shim has connected anywhere.\n";

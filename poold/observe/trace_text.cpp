@@ -55,17 +55,13 @@ std::time_t seconds_of(const TraceRecord& record) {
 }
 
 std::string clock_time(const TraceRecord& record) {
-  const std::time_t seconds = seconds_of(record);
-  std::tm local{};
-  localtime_r(&seconds, &local);
-  return fmt::format("{:%H:%M:%S}.{:03}", local, record.started_ns / 1'000'000 % 1000);
+  return fmt::format("{:%H:%M:%S}.{:03}", fmt::localtime(seconds_of(record)),
+                     record.started_ns / 1'000'000 % 1000);
 }
 
 std::string utc_time(const TraceRecord& record) {
-  const std::time_t seconds = seconds_of(record);
-  std::tm utc{};
-  gmtime_r(&seconds, &utc);
-  return fmt::format("{:%Y-%m-%dT%H:%M:%S}.{:06}Z", utc, record.started_ns / 1000 % 1'000'000);
+  return fmt::format("{:%Y-%m-%dT%H:%M:%S}.{:06}Z", fmt::gmtime(seconds_of(record)),
+                     record.started_ns / 1000 % 1'000'000);
 }
 
 }  // namespace

@@ -22,6 +22,13 @@ Line clipped(const Line& line, std::size_t width) {
   return result;
 }
 
+std::string plain_text(const Line& line) {
+  std::string text;
+  for (const Span& span : line) text += span.text;
+  text.erase(text.find_last_not_of(' ') + 1);
+  return text + "\n";
+}
+
 std::string shortened(const std::string& text, std::size_t width) {
   if (text.size() <= width) return text;
   if (width < 4) return text.substr(0, width);

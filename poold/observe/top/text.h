@@ -21,6 +21,9 @@ std::size_t width_of(const Line& line);
 // At most `width` cells of it.
 Line clipped(const Line& line, std::size_t width);
 
+// Without its styles, and without blanks at its end; ends with a newline.
+std::string plain_text(const Line& line);
+
 // The middle replaced by "~" when it is longer than `width`: the ends of an address tell most.
 std::string shortened(const std::string& text, std::size_t width);
 
