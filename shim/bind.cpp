@@ -1,6 +1,9 @@
 // bind(address, 0) takes no port: the address is fixed, the port is left to connect() or listen()
-// (IP_BIND_ADDRESS_NO_PORT, ip(7)). When the program asks for the port, the bind is made real.
+// (IP_BIND_ADDRESS_NO_PORT, ip(7)). When the program asks for the port it is told one that was
+// promised to it (promise.h), or the bind is made real.
 #include <cerrno>
+#include <cstddef>
+#include <cstring>
 
 #include "portpool/endpoint.h"
 #include "portpool/linux.h"
@@ -9,6 +12,7 @@
 #include "shim/call.h"
 #include "shim/calls.h"
 #include "shim/process.h"
+#include "shim/promise.h"
 #include "shim/real.h"
 #include "shim/record.h"
 #include "shim/sockets.h"
@@ -21,34 +25,6 @@ bool set_no_port(int fd, int on) {
   return real().setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &on, sizeof on) == 0;
 }
 
-// Fails on kernels without the option (before Linux 6.3), where it is only missed on descriptors
-// that we do not know.
-void set_mark(int fd, std::uint32_t range) {
-  real().setsockopt(fd, IPPROTO_IP, IP_LOCAL_PORT_RANGE, &range, sizeof range);
-}
-
-// Also on a descriptor that we have not seen bound (it came by dup, exec or SCM_RIGHTS).
-bool has_mark(int fd) {
-  std::uint32_t range = 0;
-  socklen_t length = sizeof range;
-  return system_call(SYS_getsockopt, fd, IPPROTO_IP, IP_LOCAL_PORT_RANGE, &range, &length) == 0 &&
-         range == kDeferredMark;
-}
-
-// Binds once more, now with a port. Failing (no port free), the socket stays as it was.
-bool make_real(int fd) {
-  OwnAddress own;
-  if (!is_tcp(fd) || !own_address(fd, own) || own.endpoint.port != 0) return false;
-  const bool marked = has_mark(fd);
-  if (marked) set_mark(fd, 0);
-  if (real().bind(fd, reinterpret_cast<sockaddr*>(&own.raw), own.length) != 0) {
-    if (marked) set_mark(fd, kDeferredMark);
-    return false;
-  }
-  count(mapped_segment(), Counter::k_binds_made_real);
-  return true;
-}
-
 bool defers_binds() {
   if (settings.mode != ProcessMode::pool) return false;
   FallbackReason why;
@@ -56,6 +32,12 @@ bool defers_binds() {
   if (view == nullptr) return false;
   const Control control = Control::unpack(view->header().control.load(std::memory_order_relaxed));
   return control.mode == Mode::pool || (control.mode == Mode::ab && control.arm == Route::pool);
+}
+
+// The port stands in the same place in addresses of both families (ip(7), ipv6(7)).
+void set_port(sockaddr* address, std::uint16_t port) {
+  const std::uint16_t raw = htons(port);
+  std::memcpy(reinterpret_cast<char*>(address) + offsetof(sockaddr_in, sin_port), &raw, sizeof raw);
 }
 
 int remember(int fd, SocketState state, bool port_chosen, bool has_source) {
@@ -78,8 +60,8 @@ int bind_call(int fd, const sockaddr* address, socklen_t length) {
   if (state.kind == SocketKind::unknown && wanted.port == 0) {
     const ErrnoKeeper keep;
     state = examine_socket(fd, 0);
-    state.deferred = state.kind == SocketKind::tcp && has_mark(fd);
   }
+  if (wanted.port != 0) make_promise_real(wanted.port);
   if (state.kind != SocketKind::tcp) return real().bind(fd, address, length);
   if (state.pinned && !state.stuck) {
     // The attempt may be over by now: then a port is the program's to choose again.
@@ -90,9 +72,11 @@ int bind_call(int fd, const sockaddr* address, socklen_t length) {
     // To the program the socket is bound: the kernel shall refuse the second bind as it always
     // does.
     const ErrnoKeeper keep;
-    if (make_real(fd)) {
-      state.deferred = false;
-      remember(fd, state, true, false);
+    SocketState bound = state;
+    const Promise promise = take_promise(bound);
+    if (make_real(fd, bound, promise) == 0 || make_real(fd, bound, {}) == 0) {
+      set_socket_state(fd, bound);
+      state = bound;
     }
   }
   const bool open_port = wanted.port == 0 && !state.own_port && !state.started;
@@ -100,7 +84,7 @@ int bind_call(int fd, const sockaddr* address, socklen_t length) {
   if (open_port && !state.own_no_port && !state.own_range) {
     const ErrnoKeeper keep;
     deferring = defers_binds() && is_tcp(fd) && set_no_port(fd, 1);
-    if (deferring) set_mark(fd, kDeferredMark);
+    if (deferring) set_port_range(fd, kDeferredMark);
   }
   const int result = real().bind(fd, address, length);
   if (deferring) {
@@ -108,11 +92,12 @@ int bind_call(int fd, const sockaddr* address, socklen_t length) {
     // inherit it.
     const ErrnoKeeper keep;
     set_no_port(fd, 0);
-    if (result != 0) set_mark(fd, 0);
+    if (result != 0) set_port_range(fd, 0);
   }
   if (result != 0) return result;
   const bool left_open = open_port && (deferring || state.own_no_port);
   state.deferred = deferring;
+  state.forget_port();
   if (deferring) count(mapped_segment(), Counter::k_binds_deferred);
   return remember(fd, state, !left_open, left_open && !is_unspecified(wanted.address));
 }
@@ -130,16 +115,48 @@ int getsockname_call(int fd, sockaddr* address, socklen_t* length) {
   Endpoint local;
   const ErrnoKeeper keep;
   // What the program's buffer cannot hold, or a port that is there already, needs nothing from us.
-  if (!endpoint_from_sockaddr(address, room < *length ? room : *length, local) || local.port != 0 ||
-      (unknown && !has_mark(fd)) || !make_real(fd)) {
+  if (!endpoint_from_sockaddr(address, room < *length ? room : *length, local) || local.port != 0) {
     return result;
   }
-  if (!unknown) {
-    state.deferred = false;
-    remember(fd, state, true, false);
+  if (unknown) state = examine_socket(fd, 0);
+  if (!state.deferred) return result;
+  if (state.is_promised() || (!unknown && promise_port(fd, state))) {
+    set_port(address, state.port);
+    return result;
   }
+  if (make_real(fd, state, {}) != 0) return result;
+  if (!unknown) set_socket_state(fd, state);
   *length = room;
   return real().getsockname(fd, address, length);
+}
+
+int listen_call(int fd, int backlog) {
+  SocketState state = socket_state(fd);
+  if (settings.mode == ProcessMode::off || !state.deferred || state.started || !is_tcp(fd)) {
+    return real().listen(fd, backlog);
+  }
+  const int errno_before = errno;
+  const Promise promise = take_promise(state);
+  if (promise.port != 0) {
+    const int error = make_real(fd, state, promise);
+    errno = error;
+    if (error != 0 && error != EINVAL) return -1;
+  } else {
+    // The mark would pass to accepted sockets.
+    set_port_range(fd, 0);
+  }
+  errno = errno_before;
+  const int result = real().listen(fd, backlog);
+  const ErrnoKeeper keep;
+  if (result == 0) {
+    state.deferred = false;
+    remember(fd, state, true, false);
+  } else if (promise.port == 0) {
+    set_port_range(fd, kDeferredMark);
+  } else {
+    set_socket_state(fd, state);
+  }
+  return result;
 }
 
 }  // namespace portpool::shim

@@ -8,6 +8,7 @@
 
 #include "portpool/endpoint.h"
 #include "portpool/trace.h"
+#include "shim/promise.h"
 #include "shim/sockets.h"
 
 namespace portpool::shim {
@@ -22,6 +23,7 @@ struct Call {
   bool cpu_sampled = false;        // its CPU time is taken, too
   std::uint64_t cpu_start_ns = 0;  // thread_cpu_ns() once the arm was known
   TraceWhy why = TraceWhy::nothing;
+  Promise promise{};
 
   int family() const { return address->sa_family; }
 };

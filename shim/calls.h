@@ -11,6 +11,7 @@ namespace portpool::shim {
 int connect_call(int fd, const sockaddr* address, socklen_t length);
 int bind_call(int fd, const sockaddr* address, socklen_t length);
 int getsockname_call(int fd, sockaddr* address, socklen_t* length);
+int listen_call(int fd, int backlog);
 int close_call(int fd);
 int fclose_call(FILE* stream);
 int close_range_call(unsigned first, unsigned last, int flags);

@@ -41,7 +41,7 @@ Release release_by_state(int fd, const SocketState& state) {
 // peer's FIN is there (tcp_poll() then reports POLLRDHUP), or bytes that nobody read, for which
 // close() sends a reset (tcp_close(), RFC 2525 section 2.17).
 Release release_at_close(int fd, const SocketState& state) {
-  if (state.reset_on_close) return Release::free;
+  if (state.reset_on_close || !state.pinned) return Release::free;
   const ErrnoKeeper keep;
   pollfd ready{fd, POLLIN | POLLOUT | POLLRDHUP, 0};
   const timespec at_once{};
@@ -57,7 +57,7 @@ Release release_at_close(int fd, const SocketState& state) {
 int close_call(int fd) {
   if (settings.mode == ProcessMode::off) return real().close(fd);
   const SocketState state = take_socket_state(fd);
-  if (!state.pinned) return real().close(fd);
+  if (!state.holds_port()) return real().close(fd);
   const Release how = release_at_close(fd, state);
   const int result = real().close(fd);
   give_back(state, how);
@@ -73,7 +73,7 @@ int fclose_call(FILE* stream) {
     const ErrnoKeeper keep;
     const int fd = fileno(stream);
     if (fd >= 0) state = take_socket_state(fd);
-    if (state.pinned) how = release_at_close(fd, state);
+    if (state.holds_port()) how = release_at_close(fd, state);
   }
   const int result = real().fclose(stream);
   give_back(state, how);

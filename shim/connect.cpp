@@ -9,6 +9,7 @@
 #include "shim/lanes.h"
 #include "shim/pool_path.h"
 #include "shim/process.h"
+#include "shim/promise.h"
 #include "shim/real.h"
 #include "shim/record.h"
 #include "shim/sockets.h"
@@ -19,11 +20,32 @@
 namespace portpool::shim {
 namespace {
 
+// With a promise that port is tried first; the kernel's choice comes after it.
+int kernel_connect(const Call& call, SocketState& state) {
+  const bool promised = call.promise.port != 0;
+  if (promised && attached_strategy() == Strategy::bind) {
+    const ErrnoKeeper keep;
+    make_real(call.fd, state, call.promise);
+  }
+  const int result = real().connect(call.fd, call.address, call.length);
+  if (!promised) return result;
+  const int error = errno_of(result);
+  if (error != EADDRNOTAVAIL || state.own_port) {
+    const ErrnoKeeper keep;
+    set_port_range(call.fd, 0);
+    return result;
+  }
+  set_port_range(call.fd, 0);
+  const int second = real().connect(call.fd, call.address, call.length);
+  if (is_under_way(errno_of(second))) count(mapped_segment(), Counter::k_promises_broken);
+  return second;
+}
+
 // missed: what the pool said before, in the segment `view`; null for a call that never was the
 // pool's.
 int by_kernel(const Call& call, SocketState& state, const SegmentView* view, const Miss* missed) {
   const int errno_before = errno;
-  int result = real().connect(call.fd, call.address, call.length);
+  int result = kernel_connect(call, state);
   if (missed != nullptr) {
     if (errno_of(result) == EADDRNOTAVAIL && attached_strategy() == Strategy::bind) {
       if (connect_after_kernel(call, state, *view, result)) {
@@ -127,57 +149,22 @@ bool attempt_left_pin(int fd, SocketState& state) {
   return false;
 }
 
-}  // namespace
-
-void record_call(const Call& call, const SocketState& state, Route path, int error) {
-  const SegmentView* view = mapped_segment();
-  ConnectRecord done{call.arm, path, !state.nonblocking && error != EINPROGRESS, error,
-                     now_ns() - call.start_ns};
-  if (call.cpu_sampled) {
-    done.cpu_sampled = true;
-    done.cpu_ns = thread_cpu_ns() - call.cpu_start_ns;
-  }
-  record(view, done);
-  if (view != nullptr && is_traced(*view)) trace_call(*view, call, state, done);
+// Natively the socket has its port from bind() on, and no range narrows it; and from there it may
+// well connect to itself.
+bool needs_promised_port(const Call& call, const SocketState& state) {
+  if (call.promise.port == 0) return false;
+  if (state.own_range) return true;
+  OwnAddress own;
+  return call.promise.port == call.destination.port && own_address(call.fd, own) &&
+         own.endpoint.address == call.destination.address;
 }
 
-void end_attempt(int fd, int family, SocketState& state) {
-  const ErrnoKeeper keep;
-  if (state.pinned && !state.stuck) {
-    give_back(state, Release::free);
-    state.pinned = false;
-    if (!state.own_range && attempt_left_pin(fd, state)) {
-      pin_strategy(Strategy::port_range).unpin(fd);
-    }
+// A socket that is neither connecting nor connected, in a program that we serve.
+int connect_anew(Call& call, SocketState& state) {
+  if (needs_promised_port(call, state)) {
+    const ErrnoKeeper keep;
+    make_real(call.fd, state, call.promise);
   }
-  if (state.pool_source && is_tcp(fd)) unbind_source(fd, family);
-  state.started = false;
-  set_socket_state(fd, state);
-}
-
-int connect_call(int fd, const sockaddr* address, socklen_t length) {
-  SocketState state = socket_state(fd);
-  if (settings.mode == ProcessMode::off || state.kind == SocketKind::other ||
-      !may_be_read(address, length)) {
-    return real().connect(fd, address, length);
-  }
-  if (address->sa_family == AF_UNSPEC) return disconnect_call(fd, address, length, state);
-  Endpoint destination;
-  if (!endpoint_from_sockaddr(address, length, destination) || destination.port == 0) {
-    return real().connect(fd, address, length);
-  }
-  if (state.started) return continue_call(fd, address, length, state);
-
-  Call call{fd, address, length, destination, now_ns(), Route::pool};
-  // Right after its socket() the word needs no proof: that would be some 3 % of a connect().
-  if (state.kind == SocketKind::tcp && fd != newest_socket.load(std::memory_order_relaxed) &&
-      !is_tcp(fd)) {
-    state = SocketState{};
-  }
-  if (state.kind == SocketKind::unknown && !learn_socket(fd, state)) {
-    return real().connect(fd, address, length);
-  }
-  if (state.stuck) return connect_stuck(call, state);
   FallbackReason why = FallbackReason::k_other_netns;
   const SegmentView* view = state.foreign ? nullptr : live_segment(call.start_ns, why);
   if (view != nullptr) assign_arm(call, *view);
@@ -207,6 +194,65 @@ int connect_call(int fd, const sockaddr* address, socklen_t length) {
   if (watched != nullptr) {
     const ErrnoKeeper keep;
     keep_lane(call, state, *watched);
+  }
+  return result;
+}
+
+}  // namespace
+
+void record_call(const Call& call, const SocketState& state, Route path, int error) {
+  const SegmentView* view = mapped_segment();
+  ConnectRecord done{call.arm, path, !state.nonblocking && error != EINPROGRESS, error,
+                     now_ns() - call.start_ns};
+  if (call.cpu_sampled) {
+    done.cpu_sampled = true;
+    done.cpu_ns = thread_cpu_ns() - call.cpu_start_ns;
+  }
+  record(view, done);
+  if (view != nullptr && is_traced(*view)) trace_call(*view, call, state, done);
+}
+
+void end_attempt(int fd, int family, SocketState& state) {
+  const ErrnoKeeper keep;
+  if (state.pinned && !state.stuck) {
+    give_back(state, Release::free);
+    const bool ours = !state.own_range && attempt_left_pin(fd, state);
+    state.forget_port();
+    if (ours) pin_strategy(Strategy::port_range).unpin(fd);
+  }
+  if (state.pool_source && is_tcp(fd)) unbind_source(fd, family);
+  state.started = false;
+  set_socket_state(fd, state);
+}
+
+int connect_call(int fd, const sockaddr* address, socklen_t length) {
+  SocketState state = socket_state(fd);
+  if (settings.mode == ProcessMode::off || state.kind == SocketKind::other ||
+      !may_be_read(address, length)) {
+    return real().connect(fd, address, length);
+  }
+  if (address->sa_family == AF_UNSPEC) return disconnect_call(fd, address, length, state);
+  Endpoint destination;
+  if (!endpoint_from_sockaddr(address, length, destination) || destination.port == 0) {
+    return real().connect(fd, address, length);
+  }
+  if (state.started) return continue_call(fd, address, length, state);
+
+  Call call{fd, address, length, destination, now_ns(), Route::pool};
+  // Right after its socket() the word needs no proof: that would be some 3 % of a connect().
+  if (state.kind == SocketKind::tcp && fd != newest_socket.load(std::memory_order_relaxed) &&
+      !is_tcp(fd)) {
+    state = SocketState{};
+  }
+  if (state.kind == SocketKind::unknown && !learn_socket(fd, state)) {
+    return real().connect(fd, address, length);
+  }
+  if (state.stuck) return connect_stuck(call, state);
+  call.promise = take_promise(state);
+  const int result = connect_anew(call, state);
+  if (call.promise.port != 0) {
+    const ErrnoKeeper keep;
+    redeem(fd, state, call.promise, errno_of(result));
   }
   return result;
 }

@@ -21,6 +21,8 @@ PORTPOOL_EXPORT int getsockname(int fd, sockaddr* address, socklen_t* length) no
   return getsockname_call(fd, address, length);
 }
 
+PORTPOOL_EXPORT int listen(int fd, int backlog) noexcept { return listen_call(fd, backlog); }
+
 PORTPOOL_EXPORT int socket(int domain, int type, int protocol) noexcept {
   return socket_call(domain, type, protocol);
 }

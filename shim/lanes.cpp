@@ -47,6 +47,13 @@ void request_lane(const SegmentView& view, const LaneKey& key) {
   }
 }
 
+void mark_used(const SegmentView& view, LaneHints& lane) {
+  const std::uint64_t beat = view.header().heartbeat.load(std::memory_order_relaxed);
+  if (lane.last_used_beat.load(std::memory_order_relaxed) != beat) {
+    lane.last_used_beat.store(beat, std::memory_order_relaxed);
+  }
+}
+
 void ask_attention(const SegmentView& view, LaneRef ref) {
   LaneHints& lane = view.lane_hints(ref.index);
   if (lane.attention.load(std::memory_order_relaxed) != 0 ||
@@ -82,7 +89,7 @@ void give_back(const SegmentView& view, LaneRef ref, std::uint16_t port, Release
 
 void give_back(const SocketState& state, Release how) {
   const SegmentView* view = mapped_segment();
-  if (!state.pinned || view == nullptr) return;
+  if (!state.holds_port() || view == nullptr) return;
   give_back(*view, state.lane_ref(), state.port, how);
 }
 

@@ -12,6 +12,9 @@ namespace portpool::shim {
 // taken (by an earlier request for the same key, most likely); the next call asks again.
 void request_lane(const SegmentView& view, const LaneKey& key);
 
+// Somebody claims from the lane.
+void mark_used(const SegmentView& view, LaneHints& lane);
+
 // Asks poold to look at a lane that is running low, at most once until it has done so.
 void ask_attention(const SegmentView& view, LaneRef lane);
 
@@ -25,7 +28,7 @@ enum class Release {
 // Does nothing when the lane is not in service any more: its ports are then no business of ours.
 void give_back(const SegmentView& view, LaneRef lane, std::uint16_t port, Release how);
 
-// The same for the port that `state` holds, if any.
+// The same for the port that `state` holds or was promised, if any.
 void give_back(const SocketState& state, Release how);
 
 }  // namespace portpool::shim

@@ -87,11 +87,11 @@ bool is_our_range(int fd, std::uint32_t range) {
   if (state.own_range) return false;
   const PortRange pin = PortRange::unpack(range);
   if (pin.low != pin.high) return false;
-  if (state.pinned && !state.stuck && state.port == pin.low) return true;
-  // On a descriptor that we do not know: the port that the socket has, or had.
+  if (state.holds_port() && !state.stuck && state.port == pin.low) return true;
+  // On a descriptor that we do not know: the port that the socket has, had, or was promised.
   OwnAddress own;
   return state.kind == SocketKind::unknown && !one_port_ranges_are_own && is_tcp(fd) &&
-         own_address(fd, own) && own.endpoint.port == pin.low;
+         own_address(fd, own) && (own.endpoint.port == pin.low || own.endpoint.port == 0);
 }
 
 // The bind strategy shares ports by SO_REUSEADDR.
@@ -112,7 +112,7 @@ int socket_call(int domain, int type, int protocol) {
   const int fd = real().socket(domain, type, protocol);
   if (fd < 0 || !is_active()) return fd;
   // The number is new, so what had it was closed without us: by a raw system call, for example.
-  if (const SocketState before = socket_state(fd); before.pinned) {
+  if (const SocketState before = socket_state(fd); before.holds_port()) {
     give_back(before, Release::quarantine);
   }
   SocketState state;

@@ -1,6 +1,7 @@
 #include "shim/pool_path.h"
 
 #include <ctime>
+#include <utility>
 
 #include "portpool/endpoint.h"
 #include "portpool/lane.h"
@@ -85,13 +86,6 @@ enum class Outcome {
   no_lane,    // none of them
 };
 
-void mark_used(const SegmentView& view, LaneHints& lane) {
-  const std::uint64_t beat = view.header().heartbeat.load(std::memory_order_relaxed);
-  if (lane.last_used_beat.load(std::memory_order_relaxed) != beat) {
-    lane.last_used_beat.store(beat, std::memory_order_relaxed);
-  }
-}
-
 void note_ends(Ends ends, const SegmentView& view, LaneRef lane, SourceBy by) {
   if (ends == Ends::other_destination) report_rewritten(view, lane);
   if (ends != Ends::other_source) return;
@@ -110,6 +104,7 @@ class PoolCall {
         strategy_(attached_strategy()),
         pinning_(pin_strategy(strategy_)),
         random_(random_at(call.start_ns)),
+        promised_(call.promise.port),
         reuse_is_set_(state.own_reuse) {}
 
   // `source`: where the lane was not to blame, that by which this socket really leaves; the call
@@ -170,6 +165,14 @@ class PoolCall {
     may_share_ = sharing_ == Sharing::allowed || crowded;
     LaneHints& hints = view_.lane_hints(ref.index);
     mark_used(view_, hints);
+    if (const std::uint16_t promised = std::exchange(promised_, 0); promised != 0) {
+      ClaimedPort port{ref, lane.key.source, {}};
+      if (claim_this_port(view_, ref, promised, port.port)) {
+        const Outcome outcome = try_port(port, may_share_, result);
+        if (outcome != Outcome::next_port) return outcome;
+        ++attempts_;
+      }
+    }
     while (attempts_ < most_attempts()) {
       ClaimedPort port{ref, lane.key.source, {}};
       const Claim claimed = claim_from(port);
@@ -184,7 +187,8 @@ class PoolCall {
                                             : Outcome::next_lane;
       }
       if (claimed == Claim::port) {
-        const Outcome outcome = try_port(port, result);
+        const bool shared = may_share_ && attempts_ >= kLoneBinds;
+        const Outcome outcome = try_port(port, shared, result);
         if (outcome != Outcome::next_port) return outcome;
       }
       reach(Fate::rejected);
@@ -242,7 +246,7 @@ class PoolCall {
       for (std::uint32_t step = 0;;) {
         ClaimedPort port{ref, lane.key.source, {}, Standing::unused};
         if (!take_unused(map, lane.ports, step, left, port)) break;
-        const Outcome outcome = try_port(port, result);
+        const Outcome outcome = try_port(port, true, result);
         if (outcome != Outcome::next_port) return outcome;
       }
     }
@@ -255,7 +259,7 @@ class PoolCall {
                    ClaimedPort& port) const {
     if (range.empty() || map.top.load(std::memory_order_relaxed) == 0) return false;
     const TupleQuestions questions;
-    const std::uint32_t size = range.high - range.low + 1U;
+    const std::uint32_t size = range.size();
     const auto start = static_cast<std::uint32_t>(random_ >> 32) % size;
     while (step < size && left > 0) {
       const auto number = static_cast<std::uint16_t>(range.low + (start + step++) % size);
@@ -295,9 +299,10 @@ class PoolCall {
     return bound;
   }
 
-  // One claimed port. On `finished` the call's result is in `result` and errno.
-  Outcome try_port(const ClaimedPort& port, int& result) {
-    const bool shared = port.standing != Standing::free || (may_share_ && attempts_ >= kLoneBinds);
+  // One claimed port; by bind() alone or, with `may_share` or when others have it, shared. On
+  // `finished` the call's result is in `result` and errno.
+  Outcome try_port(const ClaimedPort& port, bool may_share, int& result) {
+    const bool shared = may_share || port.standing != Standing::free;
     const PinResult pinned = pin(port, shared);
     if (pinned != PinResult::done) {
       // A port that only cannot be had alone is as free as before.
@@ -333,7 +338,7 @@ class PoolCall {
 
   Outcome let_go(Release how, Outcome outcome) {
     give_back(state_, how);
-    state_.pinned = false;
+    state_.forget_port();
     state_.started = false;
     return outcome;
   }
@@ -350,12 +355,12 @@ class PoolCall {
       // Bound for good to a port that is in use toward this destination: only the program can start
       // anew.
       give_back(state_, Release::rejected);
-      state_.pinned = false;
+      state_.forget_port();
     }
     if (error == EISCONN || error == EALREADY) {
       // Connected behind our back: the port that it has is not ours.
       give_back(state_, Release::free);
-      state_.pinned = false;
+      state_.forget_port();
       state_.stuck = false;
       set_socket_state(call_.fd, state_);
     } else if (!is_under_way(error)) {
@@ -363,7 +368,7 @@ class PoolCall {
     } else if (is_looked_at() && !went_by_lane()) {
       // Its port is another lane's affair.
       give_back(state_, Release::free);
-      state_.pinned = false;
+      state_.forget_port();
       set_socket_state(call_.fd, state_);
     }
   }
@@ -449,6 +454,7 @@ class PoolCall {
   Address source_{};        // to bind; unspecified: none
   Address bound_source_{};  // bound already, without a port
   int attempts_ = 0;
+  std::uint16_t promised_;  // is tried first; 0: none
   bool may_share_ = false;
   bool reuse_is_set_;
   bool touched_ = false;  // the socket, by an attempt to pin it

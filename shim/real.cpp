@@ -41,6 +41,7 @@ __attribute__((noinline)) void fill() {
   find(table.getsockname, "getsockname");
   find(table.getsockopt, "getsockopt");
   find(table.ioctl, "ioctl");
+  find(table.listen, "listen");
   find(table.mlockall, "mlockall");
   find(table.setns, "setns");
   find(table.setsockopt, "setsockopt");

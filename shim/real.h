@@ -28,6 +28,7 @@ struct Real {
   decltype(&::getsockname) getsockname;
   decltype(&::getsockopt) getsockopt;
   decltype(&::ioctl) ioctl;
+  decltype(&::listen) listen;
   decltype(&::mlockall) mlockall;
   decltype(&::setns) setns;
   decltype(&::setsockopt) setsockopt;

@@ -75,6 +75,19 @@ std::uint64_t exchange(const Place& place, std::uint64_t word) {
   return before;
 }
 
+int find_promise_in(const Chunk& chunk, std::uint16_t port) {
+  for (std::size_t index = 0; index < kChunk; ++index) {
+    if (chunk.recorded[index / kGroup].load(std::memory_order_relaxed) == 0) {
+      index |= kGroup - 1;
+      continue;
+    }
+    const auto state =
+        std::bit_cast<SocketState>(chunk.words[index].load(std::memory_order_relaxed));
+    if (state.is_promised() && state.port == port) return static_cast<int>(index);
+  }
+  return -1;
+}
+
 void forget_in(Chunk* chunk, std::size_t first, std::size_t last) {
   for (std::size_t index = first; index <= last;) {
     const std::size_t end = (index / kGroup + 1) * kGroup;
@@ -124,6 +137,15 @@ SocketState take_socket_state(int fd) {
     return SocketState{};
   }
   return std::bit_cast<SocketState>(exchange(place, 0));
+}
+
+int find_promise(std::uint16_t port) {
+  for (std::size_t which = 0; which < kChunks; ++which) {
+    const Chunk* chunk = chunks[which].load(std::memory_order_acquire);
+    const int found = chunk != nullptr ? find_promise_in(*chunk, port) : -1;
+    if (found >= 0) return static_cast<int>(which * kChunk) + found;
+  }
+  return -1;
 }
 
 void forget_sockets(unsigned first, unsigned last) {

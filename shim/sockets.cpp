@@ -22,14 +22,23 @@ bool get_option(int fd, int level, int name, Value& value) {
   return system_call(SYS_getsockopt, fd, level, name, &value, &length) == 0;
 }
 
+// (A range of one port that the program has set itself stays.)
+bool is_one_port(std::uint32_t range) {
+  const PortRange ports = PortRange::unpack(range);
+  return !one_port_ranges_are_own && ports.low == ports.high && ports.low >= kLowestPort;
+}
+
 // One port, on a socket that is neither connecting nor connected but has been: it still tells the
-// port of that attempt. (A range of one port that the program has set itself stays.)
+// port of that attempt.
 bool is_left_pin(int fd, std::uint32_t range, std::uint16_t local_port) {
-  const PortRange pinned = PortRange::unpack(range);
   std::uint8_t tcp_state = 0;
-  return !one_port_ranges_are_own && pinned.low == pinned.high && pinned.low == local_port &&
-         local_port >= kLowestPort && get_option(fd, IPPROTO_TCP, TCP_INFO, tcp_state) &&
-         tcp_state == TCP_CLOSE;
+  return is_one_port(range) && PortRange::unpack(range).low == local_port &&
+         get_option(fd, IPPROTO_TCP, TCP_INFO, tcp_state) && tcp_state == TCP_CLOSE;
+}
+
+// The same on a socket that has no port, and had none.
+bool is_promise(std::uint32_t range, std::uint16_t local_port) {
+  return is_one_port(range) && local_port == 0;
 }
 
 }  // namespace
@@ -51,16 +60,19 @@ SocketState examine_socket(int fd, std::uint64_t netns_cookie) {
   std::uint64_t cookie = 0;
   state.foreign = netns_cookie != 0 && get_option(fd, SOL_SOCKET, SO_NETNS_COOKIE, cookie) &&
                   cookie != netns_cookie;
-  std::uint32_t range = 0;
-  bool has_range = get_option(fd, IPPROTO_IP, IP_LOCAL_PORT_RANGE, range) && range != 0;
-  if (has_range && is_left_pin(fd, range, local.port)) {
-    constexpr std::uint32_t kNone = 0;
-    real().setsockopt(fd, IPPROTO_IP, IP_LOCAL_PORT_RANGE, &kNone, sizeof kNone);
-    has_range = false;
+  std::uint32_t range = port_range_of(fd);
+  if (is_left_pin(fd, range, local.port)) {
+    range = 0;
+    set_port_range(fd, range);
     // What getsockname() still tells is the port of that attempt; the socket has none.
     local.port = 0;
+  } else if (is_promise(range, local.port)) {
+    state.deferred = true;
+    state.port = PortRange::unpack(range).low;
+  } else if (range == kDeferredMark) {
+    state.deferred = true;
   }
-  state.own_range = has_range && range != kDeferredMark;
+  state.own_range = range != 0 && !state.deferred;
   state.own_port = local.port != 0;
   state.has_source = local.port == 0 && !is_unspecified(local.address);
   linger option{};
@@ -81,6 +93,15 @@ bool is_tcp(int fd) {
     return errno != EBADF && errno != ENOTSOCK;
   }
   return protocol == IPPROTO_TCP || protocol == IPPROTO_MPTCP;
+}
+
+std::uint32_t port_range_of(int fd) {
+  std::uint32_t range = 0;
+  return get_option(fd, IPPROTO_IP, IP_LOCAL_PORT_RANGE, range) ? range : 0;
+}
+
+void set_port_range(int fd, std::uint32_t range) {
+  real().setsockopt(fd, IPPROTO_IP, IP_LOCAL_PORT_RANGE, &range, sizeof range);
 }
 
 bool has_range(int fd, std::uint32_t range) {

@@ -40,6 +40,14 @@ struct SocketState {
   std::uint32_t lane = 0;  // LaneRef::pack()
 
   LaneRef lane_ref() const { return LaneRef::unpack(lane); }
+  // The program was told `port`, which no socket has on its account yet (promise.h).
+  bool is_promised() const { return deferred && !started && !pinned && port != 0; }
+  bool holds_port() const { return pinned || is_promised(); }
+  void forget_port() {
+    pinned = false;
+    port = 0;
+    lane = 0;
+  }
 };
 static_assert(sizeof(SocketState) == sizeof(std::uint64_t));
 
@@ -56,13 +64,18 @@ SocketState take_socket_state(int fd);
 // touches a byte for every 64 descriptors, and nothing where no descriptor was ever recorded.
 void forget_sockets(unsigned first, unsigned last);
 
+// The descriptor, of those that are recorded, to whose socket that port was promised; -1: none.
+int find_promise(std::uint16_t port);
+
 // From now on nothing is recorded, and every descriptor is unknown: threads have tables of
 // descriptors of their own (CLONE_FILES of unshare(2)), and a number means several things. For
 // good.
 void close_socket_table();
 
 // IP_LOCAL_PORT_RANGE of a socket whose bind was deferred: the whole range, which narrows nothing.
-// It lets the deferral be known on descriptors that came by dup, exec or SCM_RIGHTS.
+// It lets the deferral be known on descriptors that came by dup, exec or SCM_RIGHTS. When a port
+// has been promised it is that one instead, so that whoever makes the kernel choose (listen(2),
+// io_uring, a raw system call) gets it.
 inline constexpr std::uint32_t kDeferredMark = 0xFFFF0001U;
 
 // The program narrows the range of sockets to one port itself: such a range on a descriptor that we
@@ -82,7 +95,11 @@ bool is_tcp(int fd);
 // What socket() returned last, in whatever thread.
 extern std::atomic<int> newest_socket;
 
-// The socket's IP_LOCAL_PORT_RANGE (Linux 6.3) is `range`, or cannot be read. One system call.
+// IP_LOCAL_PORT_RANGE (Linux 6.3), 0: none, or it cannot be read. One system call.
+std::uint32_t port_range_of(int fd);
+// Does nothing on kernels without the option.
+void set_port_range(int fd, std::uint32_t range);
+// The socket's IP_LOCAL_PORT_RANGE is `range`, or cannot be read. One system call.
 bool has_range(int fd, std::uint32_t range);
 
 // The kernel says that it is a TCP socket that neither connects nor is connected: of an attempt

@@ -39,7 +39,9 @@ namespace portpool {
   X(kernel_enetunreach, "connects by the kernel that returned ENETUNREACH")          \
   X(kernel_ehostunreach, "connects by the kernel that returned EHOSTUNREACH")        \
   X(kernel_eintr, "connects by the kernel that returned EINTR")                      \
-  X(kernel_other, "connects by the kernel that returned any other error")
+  X(kernel_other, "connects by the kernel that returned any other error")            \
+  X(ports_promised, "ports that programs were told before the connect (early_bind)") \
+  X(promises_broken, "connects that left from another port than was promised")
 
 enum class Counter : std::uint32_t {
 #define PORTPOOL_X(name, help) k_##name,

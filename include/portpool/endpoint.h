@@ -136,6 +136,13 @@ struct LaneKey {
   friend constexpr bool operator==(const LaneKey&, const LaneKey&) = default;
 };
 
+// The lane of promises of a source (which may be unspecified): its ports toward whatever
+// destination, from which a program is told one that asks before it connects (docs/connect.md).
+inline LaneKey promises_of(const Address& source) { return {source, Address{}, 0}; }
+inline bool is_for_promises(const LaneKey& key) {
+  return key.destination_port == 0 && key.destination == Address{};
+}
+
 // Two rounds of 64x64 -> 128 bit multiplication folded by xor (as in wyhash).
 inline std::uint64_t mix(std::uint64_t a, std::uint64_t b) {
   const unsigned __int128 product =

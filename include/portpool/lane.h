@@ -104,4 +104,17 @@ inline Claim claim_port(const SegmentView& view, LaneRef ref, Offer offer, Parit
   return check_port(view.lane_info(ref.index), number, out) ? Claim::port : Claim::wrong;
 }
 
+// Claims that very port, if the lane has it to give.
+inline bool claim_this_port(const SegmentView& view, LaneRef ref, std::uint16_t number, Port& out) {
+  if (!check_port(view.lane_info(ref.index), number, out)) return false;
+  LaneHints& hints = view.lane_hints(ref.index);
+  for (std::uint32_t map = 0; map < kFreeMaps + kReuseMaps; ++map) {
+    if (!remove_port(port_map(hints, static_cast<PortMapId>(map)), number)) continue;
+    if (in_service(view, ref)) return true;
+    release(hints, number);
+    return false;
+  }
+  return false;
+}
+
 }  // namespace portpool

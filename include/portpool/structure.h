@@ -80,6 +80,7 @@ struct PortRange {
   constexpr std::uint32_t pack() const { return std::uint32_t{high} << 16 | low; }
   constexpr bool contains(std::uint32_t port) const { return port >= low && port <= high; }
   constexpr bool empty() const { return low > high; }
+  constexpr std::uint32_t size() const { return empty() ? 0 : high - low + 1U; }
   friend constexpr bool operator==(const PortRange&, const PortRange&) = default;
 };
 

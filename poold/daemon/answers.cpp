@@ -21,6 +21,7 @@ constexpr auto kReady = static_cast<std::uint32_t>(RequestState::ready);
 constexpr auto kEmpty = static_cast<std::uint32_t>(RequestState::empty);
 
 bool is_possible(const LaneKey& question) {
+  if (is_for_promises(question)) return !is_link_local_v6(question.source);
   return question.destination_port != 0 && !is_unspecified(question.destination) &&
          !is_link_local_v6(question.destination) &&
          (is_unspecified(question.source) || is_v4(question.source) == is_v4(question.destination));

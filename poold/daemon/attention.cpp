@@ -49,7 +49,8 @@ void Attention::look_at(LaneRecord& record) {
   if (std::exchange(record.rewritten, reported) != reported) rewritten_(record);
   try {
     std::optional<std::size_t> looked_up;
-    if (!is_out_of_date(record)) looked_up = check_port_by_port(record);
+    if (!is_for_promises(record.key) && !is_out_of_date(record))
+      looked_up = check_port_by_port(record);
     lookups_ += looked_up.value_or(0);
     // With many ports in doubt the next pass is the cheaper way.
     if (!looked_up) needs_pass_();

@@ -145,6 +145,11 @@ class Reader {
                 rule.on_exhaustion = one_of<OnExhaustion>(
                     n, {{"kernel", OnExhaustion::kernel}, {"fail-fast", OnExhaustion::fail_fast}});
               }},
+             {"early_bind",
+              [&](const toml::node& n) {
+                rule.early_bind = one_of<EarlyBind>(
+                    n, {{"promise", EarlyBind::promise}, {"real", EarlyBind::real}});
+              }},
              {"port_range", [&](const toml::node& n) { rule.port_range = range(n); }},
          });
     return rule;

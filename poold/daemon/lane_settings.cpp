@@ -61,6 +61,7 @@ void LaneSettings::complain_once(const std::string& what) {
 }
 
 std::uint32_t LaneSettings::pool_of(const LaneKey& question) const {
+  if (is_for_promises(question)) return rule_for_promises(rules_, question.source);
   return rule_for(rules_, {question.destination, question.destination_port});
 }
 
@@ -78,8 +79,13 @@ kernel::PortRange LaneSettings::range_of(std::uint32_t pool) const {
 kernel::Answer<LaneSettings::Sources> LaneSettings::sources_for(const LaneKey& question,
                                                                 std::uint32_t pool) const {
   if (range_of(pool).empty()) return kernel::Answer<Sources>::absent();
-  if (!is_unspecified(question.source)) return Sources{question.source};
   const PoolRule& rule = rules_[pool];
+  if (is_for_promises(question) && rule.early_bind == EarlyBind::real) {
+    return kernel::Answer<Sources>::absent();
+  }
+  if (!is_unspecified(question.source) || is_for_promises(question)) {
+    return Sources{question.source};
+  }
   const auto fits = [&](const Address& source) {
     return is_v4(source) == is_v4(question.destination) &&
            is_loopback(source) == is_loopback(question.destination);

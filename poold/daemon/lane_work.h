@@ -30,15 +30,16 @@ struct LaneWork {
 
   LaneHints& hints(const LaneRecord& record) const { return lanes.hints(record); }
 
-  // nobody_left: no program is attached that could be about to use a port.
-  ExpectedLane expected(const LaneRecord& record, bool nobody_left = false) const {
-    return {record.key, record.ref, record.range,
-            nobody_left || lanes.beats_unused(record) > kRestBeats};
+  ExpectedLane expected(const LaneRecord& record, Claims claims = Claims::brief) const {
+    const bool rests = !is_for_promises(record.key) && lanes.beats_unused(record) > kRestBeats;
+    return {record.key, record.ref, record.range, rests ? Claims::none : claims};
   }
 
   // True when the lane has ports to spare. `truth`: what a complete dump said of the lane, or null
   // where only some of its ports were looked up.
   bool note_supply(const LaneRecord& record, const LaneTruth* truth) {
+    // Promises do not run out: what is short is taken from elsewhere.
+    if (is_for_promises(record.key)) return true;
     return supply.note(lanes.info(record), hints(record), record, truth, blocked);
   }
 };
@@ -59,7 +60,8 @@ inline bool has_sockets(const LaneTruth& truth) {
 }
 
 inline std::string text_of(const LaneKey& key) {
-  return to_text(key.source) + " -> " + to_text(Endpoint{key.destination, key.destination_port});
+  const Endpoint destination{key.destination, key.destination_port};
+  return to_text(key.source) + " -> " + (is_for_promises(key) ? "any" : to_text(destination));
 }
 
 // What the thread spends on a piece of work, added up where the object ends.

@@ -22,6 +22,9 @@ constexpr nanoseconds kShortestPause = milliseconds(50);
 // Without changes, and for as long as a pass costs less than its share of this.
 constexpr nanoseconds kQuietPause = milliseconds(1000);
 constexpr milliseconds kRejectedPause{1000};
+// A promise that comes to nothing is free again after this long to twice as long: most programs
+// that ask for a port early connect or listen at once.
+constexpr milliseconds kPromisePause{30'000};
 // Lanes that nobody uses are looked at in one pass of this many.
 constexpr std::uint64_t kIdleTurn = 10;
 constexpr std::uint64_t kIdleBeats = 10'000 / kHeartbeatMs;
@@ -74,6 +77,12 @@ WalkOrder Pass::begin_walk() {
   if (now < paid_until_) no_advance_before_ = Clock::time_point::max();  // until it has been paid
   sweeps_ = now - swept_ >= kRejectedPause;
   if (sweeps_) swept_ = now;
+  const bool ends_promises = now - promises_ended_ >= kPromisePause;
+  if (ends_promises) promises_ended_ = now;
+  const auto claims_of = [&](const LaneRecord& record) {
+    if (nobody_left) return Claims::none;
+    return is_for_promises(record.key) && !ends_promises ? Claims::kept : Claims::brief;
+  };
   changes_ = 0;
   plenty_now_ = true;
   look_ups_left_ = kLookUps;
@@ -83,8 +92,10 @@ WalkOrder Pass::begin_walk() {
   const CpuMeter meter(cost_);
   for (std::uint32_t place = 0; place < work_.lanes.end(); ++place) {
     const LaneRecord* record = work_.lanes.at(place);
-    if (record == nullptr || !is_to_be_looked_at(*record)) continue;
-    order.lanes.push_back(work_.expected(*record, nobody_left));
+    if (record == nullptr) continue;
+    const bool due = ends_promises && record->filled && is_for_promises(record->key);
+    if (!due && !is_to_be_looked_at(*record)) continue;
+    order.lanes.push_back(work_.expected(*record, claims_of(*record)));
   }
   state_ = State::walking;
   return order;

@@ -79,6 +79,7 @@ class Pass {
   Clock::time_point paid_until_;         // by then passes have had their share and no more
   Clock::time_point no_advance_before_;  // one in advance is to be paid first
   Clock::time_point swept_;
+  Clock::time_point promises_ended_;
 };
 
 }  // namespace portpool

@@ -155,8 +155,9 @@ Check check_early_binds(const Facts& facts) {
   check.lines.push_back("held by: " + shares_text(worst.shares, 5));
   check.fix =
       "set IP_BIND_ADDRESS_NO_PORT before bind() in that program, or start it under poold run -- "
-      "COMMAND, which defers the bind; where it asks for its port at once, as Java and Erlang do, "
-      "leave its sockets unbound and name the addresses in poold's configuration (sources)";
+      "COMMAND, where such a bind takes no port from other destinations, also of programs that ask "
+      "for "
+      "their port at once, as Java and Erlang do";
   return check;
 }
 

@@ -10,6 +10,7 @@ namespace portpool {
 namespace {
 
 bool is_key_of_lane(const LaneKey& key) {
+  if (is_for_promises(key)) return true;
   return key.destination_port != 0 && !is_unspecified(key.source) &&
          !is_unspecified(key.destination) && is_v4(key.source) == is_v4(key.destination);
 }

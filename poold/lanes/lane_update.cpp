@@ -69,7 +69,7 @@ class WordUpdate {
  public:
   WordUpdate(LaneHints& lane, LaneRecord& record, const TruthWord& truth,
              const BlockedPorts& blocked, std::size_t word, std::uint64_t only,
-             LaneChanges& changes, bool nobody_claims = false)
+             LaneChanges& changes, Claims claims = Claims::brief)
       : lane_(lane),
         record_(record),
         truth_(truth),
@@ -77,7 +77,7 @@ class WordUpdate {
         changes_(changes),
         range_(range_bits(record.range, word) & only),
         blocked_(blocked.bits[word] & range_),
-        nobody_claims_(nobody_claims) {}
+        claims_(claims) {}
 
   // Nothing for run() to do: as it is with nearly all words, and ten loads tell it.
   bool is_settled() const {
@@ -112,10 +112,12 @@ class WordUpdate {
     std::uint64_t suspects = 0;
     for (std::size_t age = 0; age < kReuseMaps; ++age) {
       const std::uint64_t bits = truth_.reusable[age] & open & ~seen;
-      suspects |= settle(bits, kFreeMaps + age, everything_but_rejected());
+      // A promise is kept when a socket has the port.
+      const Claims claims = is_for_promises(record_.key) ? Claims::none : claims_;
+      suspects |= settle(bits, kFreeMaps + age, everything_but_rejected(), claims);
       seen |= truth_.reusable[age];
     }
-    suspects |= settle(open & ~seen, youngest_map(lane_, word_), truth_.released_before);
+    suspects |= settle(open & ~seen, youngest_map(lane_, word_), truth_.released_before, claims_);
     record_.suspect.set_word(word_, (record_.suspect.word(word_) & ~range_) | suspects);
   }
 
@@ -142,14 +144,17 @@ class WordUpdate {
   }
 
   // Makes `bits` claimable through map `to`: those of `movable` that stand in a map that is not a
-  // free one, and those in no map for the second time, or for the first where nobody claims.
-  // Returns the others in no map.
-  std::uint64_t settle(std::uint64_t bits, std::size_t to, std::uint64_t movable) {
+  // free one, and those in no map as far as `claims` allows it. Returns those that are so for the
+  // first time, by `claims`.
+  std::uint64_t settle(std::uint64_t bits, std::size_t to, std::uint64_t movable, Claims claims) {
     std::uint64_t in_free = 0;
     for (std::size_t map = 0; map < kFreeMaps; ++map) in_free |= load(lane_, map, word_);
     const bool to_free = to < kFreeMaps;
     const std::uint64_t unmapped = bits & ~mapped() & truth_.unmapped_before;
-    const std::uint64_t leaked = nobody_claims_ ? unmapped : unmapped & record_.suspect.word(word_);
+    const std::uint64_t before = unmapped & record_.suspect.word(word_);
+    const std::uint64_t leaked = claims == Claims::none    ? unmapped
+                                 : claims == Claims::brief ? before
+                                                           : std::uint64_t{0};
     std::uint64_t freed = leaked;
     const std::uint64_t here =
         bits & movable & ~load(lane_, to, word_) & (to_free ? ~in_free : ~0ULL);
@@ -158,7 +163,7 @@ class WordUpdate {
     }
     changes_.returned += static_cast<std::uint32_t>(std::popcount(freed));
     put_bits(lane_, to, word_, freed);
-    return unmapped & ~leaked;
+    return claims == Claims::kept ? before : unmapped & ~leaked;
   }
 
   LaneHints& lane_;
@@ -168,7 +173,7 @@ class WordUpdate {
   LaneChanges& changes_;
   std::uint64_t range_;
   std::uint64_t blocked_;
-  bool nobody_claims_;
+  Claims claims_;
 };
 
 bool agrees_with(const LaneHints& lane, const PortRange& range, const BlockedPorts& blocked) {
@@ -270,7 +275,7 @@ LaneChanges update_lane(LaneHints& lane, LaneRecord& record, const LaneTruth& tr
   if (!is_at_rest(lane, record, truth, blocked)) {
     for (std::size_t w = first_word(record.range); w <= last_word(record.range); ++w) {
       WordUpdate word(lane, record, truth.word(w), blocked, w, ~std::uint64_t{0}, changes,
-                      truth.lane().nobody_claims);
+                      truth.lane().claims);
       if (!word.is_settled()) word.run();
     }
     for (std::size_t map = 0; map < kPortMaps; ++map) {

@@ -28,8 +28,7 @@ void clear_lane(LaneHints& lane);
 void drop_outside(LaneHints& lane, const kernel::PortRange& range);
 
 // `truth` must come from a complete dump. A port in no map that the kernel does not know is freed
-// when seen so twice: the first time, a client may be about to use it; at once where the truth says
-// that nobody is (ExpectedLane::nobody_claims).
+// as its ExpectedLane::claims says.
 LaneChanges update_lane(LaneHints& lane, LaneRecord& record, const LaneTruth& truth,
                         const BlockedPorts& blocked);
 

@@ -55,11 +55,31 @@ bool PoolRule::matches(const Endpoint& destination) const {
                      [&](const DestinationPattern& p) { return p.matches(destination); });
 }
 
+bool PoolRule::names(const Address& source) const {
+  return std::any_of(source_entries.begin(), source_entries.end(),
+                     [&](const AddressPrefix& entry) { return entry.contains(source); });
+}
+
+namespace {
+
+// The last one matches everything.
+template <class Matches>
+std::uint32_t first_rule(const std::vector<PoolRule>& rules, Matches matches) {
+  const auto found = std::find_if(rules.begin(), rules.end() - 1, matches);
+  return static_cast<std::uint32_t>(found - rules.begin());
+}
+
+}  // namespace
+
 std::uint32_t rule_for(const std::vector<PoolRule>& rules, const Endpoint& destination) {
-  for (std::uint32_t i = 0; i + 1 < rules.size(); ++i) {
-    if (rules[i].matches(destination)) return i;
-  }
-  return static_cast<std::uint32_t>(rules.size() - 1);
+  return first_rule(rules, [&](const PoolRule& rule) { return rule.matches(destination); });
+}
+
+std::uint32_t rule_for_promises(const std::vector<PoolRule>& rules, const Address& source) {
+  const std::uint32_t naming =
+      first_rule(rules, [&](const PoolRule& rule) { return rule.names(source); });
+  if (rules[naming].names(source)) return naming;
+  return first_rule(rules, [](const PoolRule& rule) { return rule.destinations.empty(); });
 }
 
 }  // namespace portpool

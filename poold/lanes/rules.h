@@ -26,6 +26,8 @@ std::optional<DestinationPattern> parse_destination(std::string_view text);
 
 enum class SourcePolicy { fill, balance };
 enum class OnExhaustion { kernel, fail_fast };
+// What a program is told that asks for the port of a socket before it connects it.
+enum class EarlyBind { promise, real };
 
 struct PoolRule {
   std::string name = "default";
@@ -34,12 +36,17 @@ struct PoolRule {
   std::vector<Address> sources;                  // those of the entries that this host has now
   SourcePolicy source_policy = SourcePolicy::fill;
   OnExhaustion on_exhaustion = OnExhaustion::kernel;
+  EarlyBind early_bind = EarlyBind::promise;
   std::optional<kernel::PortRange> port_range;  // default: ip_local_port_range
 
   bool matches(const Endpoint& destination) const;
+  bool names(const Address& source) const;
 };
 
 // The index of the first rule that matches; the last rule matches everything.
 std::uint32_t rule_for(const std::vector<PoolRule>& rules, const Endpoint& destination);
+// Before the destination is known: the first rule that names `source`; if none does, the first that
+// is for every destination.
+std::uint32_t rule_for_promises(const std::vector<PoolRule>& rules, const Address& source);
 
 }  // namespace portpool

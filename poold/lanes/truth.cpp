@@ -50,6 +50,7 @@ TruthWord& LaneTruth::word_to_write(std::size_t index) {
 
 void TruthCollector::begin(const kernel::TimeWaitReuse& reuse) {
   reuse_ = reuse;
+  expects_promises_ = false;
   lanes_.clear();
   by_key_.clear();
   std::fill(std::begin(taken_), std::end(taken_), 0);
@@ -81,6 +82,7 @@ void TruthCollector::expect(const ExpectedLane& expected, LaneHints& lane) {
     word.released_before = released;
     word.unmapped_before = unmapped;
   }
+  expects_promises_ |= is_for_promises(expected.key);
   by_key_[expected.key] = static_cast<std::uint32_t>(lanes_.size());
   lanes_.push_back(std::move(truth));
 }
@@ -95,7 +97,30 @@ const LaneTruth* TruthCollector::find(const LaneKey& key) const {
   return found != by_key_.end() ? &lanes_[found->second] : nullptr;
 }
 
+void TruthCollector::note_use(const Address& source, std::uint16_t port) {
+  LaneTruth* truth = find_to_write(promises_of(source));
+  if (truth == nullptr || !truth->range().contains(port)) return;
+  const std::uint64_t bit = bit_of_port(port);
+  std::uint64_t(&users)[kReuseMaps] = truth->word_to_write(word_of_port(port)).reusable;
+  std::size_t more = 0;
+  for (std::size_t i = 0; i + 1 < kReuseMaps; ++i) {
+    if ((users[i] & bit) != 0) more = i + 1;
+  }
+  if ((users[kReuseMaps - 1] & bit) != 0) return;
+  for (std::uint64_t& bits : users) bits &= ~bit;
+  users[more] |= bit;
+}
+
+// A socket that is bound to the wildcard address of IPv6 may meet those of IPv4 (ipv6(7)).
+void TruthCollector::note_use(const Endpoint& local) {
+  if (!is_unspecified(local.address)) note_use(local.address, local.port);
+  if (is_v4(local.address)) note_use(address_from_v4({INADDR_ANY}), local.port);
+  note_use(Address{}, local.port);
+}
+
 void TruthCollector::add(const kernel::SocketRecord& socket) {
+  if (expects_promises_) note_use(socket.local);
+  if (socket.remote.port == 0) return;
   const std::uint16_t port = socket.local.port;
   LaneTruth* truth =
       find_to_write({socket.local.address, socket.remote.address, socket.remote.port});

@@ -17,7 +17,9 @@ struct TruthWord {
   std::uint16_t index = 0;  // of the word
   std::uint64_t used = 0;
   std::uint64_t waiting = 0;  // TIME_WAIT that cannot be taken over (yet), FIN_WAIT2 orphans
-  std::uint64_t reusable[kReuseMaps] = {};  // TIME_WAIT that a pin may take over; [0] is oldest
+  // TIME_WAIT that a pin may take over; [0] is oldest. In a lane of promises: ports that sockets
+  // have, whatever their destination; in [0] one, in [1] two, in [2] more.
+  std::uint64_t reusable[kReuseMaps] = {};
 
   // As the lane's maps stood before the dump began. By the maps' upper levels: a port that is on
   // its way into an empty map may count as unmapped for an instant.
@@ -31,14 +33,20 @@ struct TruthWord {
   }
 };
 
+// Whether somebody is about to use a port that he has claimed before the dump begins: when one is
+// free that stands in no map and in no socket.
+enum class Claims {
+  none,   // nobody: when seen so once
+  brief,  // for a moment: when seen so twice
+  kept,   // for longer (promises): not now
+};
+
 // A lane as it is to be looked at: what may have become of it meanwhile, its LaneRef tells.
 struct ExpectedLane {
   LaneKey key;
   LaneRef ref;
   PortRange range;
-  // Nobody is about to use a port that he has claimed before the dump begins: one that stands in no
-  // map and in no socket is free when seen so once.
-  bool nobody_claims = false;
+  Claims claims = Claims::brief;
 };
 
 // Takes memory for the words alone of which there is something to say: an idle lane has none.
@@ -88,8 +96,12 @@ class TruthCollector {
 
  private:
   LaneTruth* find_to_write(const LaneKey& key);
+  // A socket has that port, for whatever destination.
+  void note_use(const Endpoint& local);
+  void note_use(const Address& source, std::uint16_t port);
 
   kernel::TimeWaitReuse reuse_;
+  bool expects_promises_ = false;
   std::vector<LaneTruth> lanes_;
   std::unordered_map<LaneKey, std::uint32_t, KeyHash> by_key_;  // their places in lanes_
   PortBits taken_ = {};

@@ -210,7 +210,7 @@ std::string metrics_text(const Report& report, bool reload_successful) {
               single(MetricType::Gauge, "portpool_lane_table_in_service",
                      "Lanes in service; with as many as places, new destinations take the kernel's "
                      "path until lanes come free",
-                     static_cast<double>(report.lanes.size())),
+                     static_cast<double>(report.lanes_taken())),
               single(MetricType::Gauge, "portpool_host_ports_range",
                      "Number of ports in net.ipv4.ip_local_port_range", host_ports(report)),
               single(MetricType::Gauge, "portpool_config_last_reload_successful",

@@ -66,10 +66,17 @@ void read_lanes(const SegmentView& view, Report& report) {
     const LaneRef ref{i, view.lane_info(i).generation.load(std::memory_order_relaxed)};
     if (!read_lane(view, ref, identity)) continue;
     LaneHints& lane = view.lane_hints(i);
+    const std::string pool = pool_name(view.pool(identity.pool));
+    const LaneCounts counts = count_lane(lane, identity.ports, CountFrom::marked_maps);
+    if (is_for_promises(identity.key)) {
+      report.promises.push_back({identity.key.source, pool, counts.capacity,
+                                 counts.free - counts.reusable, counts.reusable, counts.in_use});
+      continue;
+    }
     LaneReport out;
     out.key = identity.key;
-    out.pool = pool_name(view.pool(identity.pool));
-    out.counts = count_lane(lane, identity.ports, CountFrom::marked_maps);
+    out.pool = pool;
+    out.counts = counts;
     out.rejections = lane.rejections.load(std::memory_order_relaxed);
     out.exhausted = lane.exhausted.load(std::memory_order_relaxed);
     out.rewritten =

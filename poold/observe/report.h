@@ -47,6 +47,16 @@ struct LaneReport {
   bool rewritten = false;  // out of use, since its destination is rewritten on the way
 };
 
+// The ports that programs are told which ask for one before they connect.
+struct PromisesReport {
+  Address source;  // unspecified: sockets bound to no address
+  std::string pool;
+  std::uint32_t capacity = 0;
+  std::uint32_t free = 0;      // no socket has them
+  std::uint32_t shared = 0;    // sockets have them, and others may be told them all the same
+  std::uint32_t promised = 0;  // to sockets that are not connected yet
+};
+
 struct Report {
   std::int32_t pid = 0;
   std::string version;
@@ -66,12 +76,14 @@ struct Report {
   std::array<std::uint64_t, kFallbackReasons> fallbacks{};
   std::array<LatencyReport, kHistograms> latency{};
   std::vector<std::string> pools;  // their names, as configured
-  std::vector<LaneReport> lanes;   // in service, fullest first
-  std::uint32_t lane_places = 0;   // so many lanes the table has room for
+  std::vector<LaneReport> lanes;   // in service, fullest first; without those of promises
+  std::vector<PromisesReport> promises;
+  std::uint32_t lane_places = 0;  // so many lanes the table has room for
 
   // Destinations that poold keeps no lanes for because they are rewritten on the way, each once.
   std::vector<Endpoint> rewritten() const;
-  bool table_full() const { return lanes.size() >= lane_places; }
+  std::size_t lanes_taken() const { return lanes.size() + promises.size(); }
+  bool table_full() const { return lanes_taken() >= lane_places; }
   void set_times(const DaemonTimes& times) {
     heartbeat_age_ms = times.heartbeat_age_ms;
     uptime_s = times.uptime_s;

@@ -56,6 +56,19 @@ Json lanes(const Report& report) {
   return list;
 }
 
+Json promises(const Report& report) {
+  Json list = Json::array();
+  for (const PromisesReport& promises : report.promises) {
+    list.push_back({{"pool", promises.pool},
+                    {"source", to_text(promises.source)},
+                    {"capacity", promises.capacity},
+                    {"free", promises.free},
+                    {"shared", promises.shared},
+                    {"promised", promises.promised}});
+  }
+  return list;
+}
+
 }  // namespace
 
 std::string report_as_json(const Report& report) {
@@ -96,6 +109,7 @@ std::string report_as_json(const Report& report) {
         {"in_service", report.lanes.size()},
         {"full", report.table_full()}}},
       {"lanes", lanes(report)},
+      {"promises", promises(report)},
       {"counters", counters},
       {"reconcile",
        {{"passes", report.reconcile_passes},

@@ -64,7 +64,7 @@ std::string lane_rows(const Report& report, const ShownLanes& shown) {
   if (report.lanes.empty())
     return "No lane yet: no program under the shim has connected anywhere.\n";
   std::string text =
-      fmt::format("Lanes: {} of {} taken{}\n", count_text(report.lanes.size()),
+      fmt::format("Lanes: {} of {} taken{}\n", count_text(report.lanes_taken()),
                   counted(report.lane_places, "place", "places"),
                   report.table_full() ? "; others take the kernel's path until lanes\n"
                                         "come free (raise max_lanes)"
@@ -78,6 +78,22 @@ std::string lane_rows(const Report& report, const ShownLanes& shown) {
                         count_text(view.size() - rows));
   }
   return text;
+}
+
+// Of programs that ask for a port before they connect.
+std::string promises(const Report& report) {
+  if (report.promises.empty()) return "";
+  std::uint64_t promised = 0;
+  std::uint64_t free = 0;
+  for (const PromisesReport& of_source : report.promises) {
+    promised += of_source.promised;
+    free += of_source.free;
+  }
+  return wrapped(
+      fmt::format("Early binds: {} told a port and not connected yet, {} left that "
+                  "nobody has (--json shows them by source)",
+                  counted(promised, "socket", "sockets"), counted(free, "port", "ports")),
+      kTerminalWidth, 0);
 }
 
 std::string rewritten(const Report& report) {
@@ -113,7 +129,7 @@ std::string report_as_text(const Report& report, const ShownLanes& shown) {
                      report.port_low, report.port_high,
                      counted(report.clients, "process", "processes")) +
          "TCP connects\n" + paths(report) + fallbacks(report) + errors(report) + "\n" +
-         lane_rows(report, shown) + rewritten(report);
+         lane_rows(report, shown) + promises(report) + rewritten(report);
 }
 
 namespace {

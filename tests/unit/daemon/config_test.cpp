@@ -54,6 +54,7 @@ port_range = "20000-60999"
 sources = ["127.0.0.5", "127.0.0.8/30", "127.0.0.9"]
 source_policy = "balance"
 on_exhaustion = "fail-fast"
+early_bind = "real"
 [[pool]]
 )");
   EXPECT_EQ(config.mode, Mode::observe);
@@ -76,9 +77,11 @@ on_exhaustion = "fail-fast"
   EXPECT_EQ(to_text(sources[4]), "127.0.0.11");
   EXPECT_EQ(config.pools[0].source_policy, SourcePolicy::balance);
   EXPECT_EQ(config.pools[0].on_exhaustion, OnExhaustion::fail_fast);
+  EXPECT_EQ(config.pools[0].early_bind, EarlyBind::real);
   EXPECT_TRUE(config.pools[1].sources.empty());
   EXPECT_EQ(config.pools[1].source_policy, SourcePolicy::fill);
   EXPECT_EQ(config.pools[1].on_exhaustion, OnExhaustion::kernel);
+  EXPECT_EQ(config.pools[1].early_bind, EarlyBind::promise);
   EXPECT_EQ(config.pools[1].name, "pool2") << "a pool without a name is called by its number";
   EXPECT_EQ(config.pools[2].name, "default") << "the implicit last one";
 }
@@ -155,6 +158,7 @@ TEST(Config, RefusalsNameThePlaceAndWhatWasExpected) {
                    "c.toml:2:12: ", "not belong to this host"},
            Refused{"[[pool]]\nsource_policy = \"x\"", "c.toml:2:17: ", "\"balance\""},
            Refused{"[[pool]]\non_exhaustion = false", "c.toml:2:17: ", "\"fail-fast\""},
+           Refused{"[[pool]]\nearly_bind = \"late\"", "c.toml:2:14: ", "\"promise\""},
            Refused{"[pool]\nname = \"a\"", "c.toml:1:", "expected [[pool]] tables"},
            Refused{"pool = \"a\"", "c.toml:1:8: ", "expected [[pool]] tables"},
            Refused{"pool = [1]", "c.toml:1:9: ", "expected a [[pool]] table"},
@@ -182,8 +186,8 @@ TEST(Config, AnUnknownKeyIsNamedWithThoseThatExist) {
   }
   const std::string pool = error_of("[[pool]]\nname = \"a\"\nports = \"1-2\"");
   EXPECT_TRUE(pool.starts_with("c.toml:3:1: unknown key \"ports\"")) << pool;
-  for (const char* key :
-       {"name", "destinations", "sources", "source_policy", "on_exhaustion", "port_range"}) {
+  for (const char* key : {"name", "destinations", "sources", "source_policy", "on_exhaustion",
+                          "early_bind", "port_range"}) {
     EXPECT_NE(pool.find(key, pool.find("known here")), std::string::npos) << key;
   }
 }

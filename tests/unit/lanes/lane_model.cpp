@@ -64,7 +64,7 @@ void LaneModel::fill() {
 
 void LaneModel::begin() {
   truth_.begin({1, 1000});
-  truth_.expect({record_.key, record_.ref, record_.range, nobody_claims_}, *lane_);
+  truth_.expect({record_.key, record_.ref, record_.range, claims_}, *lane_);
 }
 
 void LaneModel::dump(std::uint16_t from, std::uint16_t to) {

@@ -34,7 +34,9 @@ class LaneModel {
   void fill();
 
   // What the next begin() says of clients.
-  void nobody_claims(bool yes) { nobody_claims_ = yes; }
+  void claims(Claims claims) { claims_ = claims; }
+  // From now on it is the lane of promises of its source, and set() speaks of any destination.
+  void make_promises() { record_.key = promises_of(record_.key.source); }
   void begin();                                     // before the dump
   void dump(std::uint16_t from, std::uint16_t to);  // part of the dump
   LaneChanges finish();                             // update_lane()
@@ -57,7 +59,7 @@ class LaneModel {
   BlockedPorts blocked_;
   std::set<std::uint16_t> blocked_set_;
   TruthCollector truth_;
-  bool nobody_claims_ = false;
+  Claims claims_ = Claims::brief;
 };
 
 }  // namespace portpool::test

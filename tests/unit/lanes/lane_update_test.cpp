@@ -129,7 +129,7 @@ TEST_F(LaneUpdate, ALeakedPortIsFreedWhenSeenTwice) {
 TEST_F(LaneUpdate, ALeakedPortIsFreedAtOnceWhereNobodyClaims) {
   model_.fill();
   take();
-  model_.nobody_claims(true);
+  model_.claims(Claims::none);
   EXPECT_EQ(model_.reconcile().returned, 1U);
   EXPECT_EQ(place(), "free");
 }
@@ -137,12 +137,44 @@ TEST_F(LaneUpdate, ALeakedPortIsFreedAtOnceWhereNobodyClaims) {
 // What was claimed after the dump began is somebody's all the same.
 TEST_F(LaneUpdate, APortClaimedDuringTheDumpIsKeptWhereNobodyClaimedBefore) {
   model_.fill();
-  model_.nobody_claims(true);
+  model_.claims(Claims::none);
   model_.begin();
   model_.dump(model_.low(), model_.high());
   take();
   EXPECT_EQ(model_.finish().total(), 0U);
   EXPECT_EQ(place(), "");
+}
+
+// A promise may stand for long before the program connects.
+TEST_F(LaneUpdate, AClaimThatIsKeptIsNoLeak) {
+  model_.fill();
+  take();
+  model_.claims(Claims::kept);
+  for (int pass = 0; pass < 5; ++pass) EXPECT_EQ(model_.reconcile().total(), 0U);
+  EXPECT_EQ(place(), "");
+  // It ends when seen at two passes that do not keep it, with others in between.
+  model_.claims(Claims::brief);
+  EXPECT_EQ(model_.reconcile().total(), 0U);
+  model_.claims(Claims::kept);
+  EXPECT_EQ(model_.reconcile().total(), 0U);
+  model_.claims(Claims::brief);
+  EXPECT_EQ(model_.reconcile().returned, 1U);
+  EXPECT_EQ(place(), "free");
+}
+
+TEST_F(LaneUpdate, APromisedPortThatASocketHasCanBePromisedAgain) {
+  model_.make_promises();
+  model_.fill();
+  take();
+  model_.claims(Claims::kept);
+  model_.reconcile();
+  EXPECT_EQ(place(), "");
+  model_.set(kPort, Socket::used);
+  EXPECT_EQ(model_.reconcile().returned, 1U);
+  EXPECT_EQ(place(), "reuse0");
+  model_.set(kPort, Socket::none);
+  model_.reconcile();
+  EXPECT_EQ(place(), "free");
 }
 
 TEST_F(LaneUpdate, ALeakedReusablePortGoesToItsAge) {

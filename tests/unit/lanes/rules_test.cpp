@@ -119,5 +119,20 @@ TEST(RuleFor, ARuleWithoutDestinationsMatchesEverything) {
   EXPECT_EQ(rule_for(rules, endpoint("192.0.2.1", 80)), 0U);
 }
 
+TEST(RuleFor, PromisesAreForTheSourceElseForEveryDestination) {
+  std::vector<PoolRule> rules(4);
+  rules[0].destinations = {pattern("10.0.0.0/8")};
+  rules[1].destinations = {pattern("192.0.2.0/24")};
+  rules[1].source_entries = {*parse_prefix("10.0.0.8/30")};
+  const auto rule = [&](const char* source) {
+    return rule_for_promises(rules, *parse_address(source));
+  };
+  EXPECT_EQ(rule("10.0.0.9"), 1U);
+  EXPECT_EQ(rule("10.0.0.1"), 2U);
+  EXPECT_EQ(rule("0.0.0.0"), 2U);
+  rules[2].destinations = {pattern("10.0.0.0/8")};
+  EXPECT_EQ(rule("10.0.0.1"), 3U);
+}
+
 }  // namespace
 }  // namespace portpool::test

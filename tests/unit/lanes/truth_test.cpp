@@ -189,5 +189,44 @@ TEST_F(Truth, TellsPortsThatStandTwice) {
   EXPECT_TRUE(collector_.find(record_.key)->has_doubles());
 }
 
+// In a lane of promises a port counts by the sockets that have it, whatever their destination.
+TEST_F(Truth, PromisesCountSocketsOfTheirSource) {
+  const auto any_v4 = address_from_v4({INADDR_ANY});
+  const Address sources[] = {record_.key.source, any_v4, Address{}, *parse_address("10.0.0.7")};
+  collector_.begin(kNever);
+  for (const Address& source : sources) {
+    collector_.expect({promises_of(source), record_.ref, record_.range}, *lane_);
+  }
+  const auto add = [&](std::uint16_t port, const char* to, std::uint32_t timer_ms = 0) {
+    kernel::SocketRecord socket;
+    socket.local = {record_.key.source, port};
+    socket.remote = {*parse_address(to), 443};
+    socket.state = timer_ms != 0 ? TCP_TIME_WAIT : TCP_ESTABLISHED;
+    socket.timer_ms = timer_ms;
+    collector_.add(socket);
+  };
+  add(40007, "10.0.0.2");
+  for (const char* to : {"10.0.0.2", "10.0.0.3"}) add(40009, to);
+  for (const char* to : {"10.0.0.2", "10.0.0.3", "10.0.0.4", "10.0.0.5"}) add(40011, to);
+  add(40013, "10.0.0.2", 59'000);
+  const auto users_of = [&](const Address& source, std::uint16_t port) {
+    const TruthWord& word = collector_.find(promises_of(source))->word(word_of_port(port));
+    EXPECT_EQ((word.used | word.waiting) & bit_of_port(port), 0U);
+    std::string places;
+    for (std::size_t i = 0; i < kReuseMaps; ++i) {
+      if ((word.reusable[i] & bit_of_port(port)) != 0) places += std::to_string(i);
+    }
+    return places;
+  };
+  for (const Address& source : {sources[0], sources[1], sources[2]}) {
+    EXPECT_EQ(users_of(source, 40007), "0") << to_text(source);
+    EXPECT_EQ(users_of(source, 40009), "1") << to_text(source);
+    EXPECT_EQ(users_of(source, 40011), "2") << to_text(source);
+    EXPECT_EQ(users_of(source, 40013), "0") << to_text(source);
+    EXPECT_EQ(users_of(source, 40015), "") << to_text(source);
+  }
+  EXPECT_EQ(users_of(sources[3], 40007), "");
+}
+
 }  // namespace
 }  // namespace portpool::test

@@ -70,7 +70,7 @@ public final class Clients {
     }
   }
 
-  // bind() asks for the port at once (getsockname): the kernel has to choose it then.
+  // bind() asks for the port at once (getsockname).
   private void bound(int number) throws Exception {
     try (Socket socket = new Socket()) {
       socket.bind(new InetSocketAddress("127.0.0.2", 0));

@@ -30,13 +30,14 @@ def add_address(prefix):
 class ProgramCase(unittest.TestCase):
     config = ""  # further lines for poold.toml
     port_range = (20000, 29999)
+    upstream_ports = [9001]
 
     def setUp(self):
         prepare_network(*self.port_range)
         self.folder = tempfile.mkdtemp(prefix="portpool-programs.")
         self.addCleanup(shutil.rmtree, self.folder)
         os.chmod(self.folder, 0o755)
-        self.upstream = Upstream(self.folder, [9001])
+        self.upstream = Upstream(self.folder, self.upstream_ports)
         self.addCleanup(self.upstream.program.kill)
         self.poold = self.make_poold()
         self.addCleanup(self.poold.stop)
