@@ -6,6 +6,7 @@
 
 #include <climits>
 
+#include "portpool/first_calls.h"
 #include "portpool/lane.h"
 #include "portpool/system_call.h"
 #include "shim/attach.h"
@@ -26,6 +27,7 @@ void ring_doorbell(HintsHeader& hints) {
 }  // namespace
 
 void request_lane(const SegmentView& view, const LaneKey& key) {
+  if (!came_lately(view, key)) return;
   const auto start = static_cast<std::uint32_t>(hash_of(key));
   for (std::uint32_t i = 0; i < kSlotsPerKey; ++i) {
     RequestSlot& slot = view.request((start + i) % view.request_count());

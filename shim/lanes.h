@@ -8,8 +8,9 @@
 
 namespace portpool::shim {
 
-// Places a request and wakes poold: one system call. Does nothing when the slots for this key are
-// taken (by an earlier request for the same key, most likely); the next call asks again.
+// Places a request and wakes poold: one system call. Not when the key comes for the first time in a
+// while, to any program (first_calls.h), and not when the slots for this key are taken (by an
+// earlier request for the same key, most likely); the next call asks again.
 void request_lane(const SegmentView& view, const LaneKey& key);
 
 // Somebody claims from the lane.

@@ -21,8 +21,8 @@ class Segment:
         else:
             raise SystemExit("poold has no segment that can be read here")
         major = struct.unpack_from("<H", self.memory, 8)[0]
-        if self.memory[:8] != MAGIC or major != 2:
-            raise SystemExit(f"layout {major}: bench/scale knows layout 2 only")
+        if self.memory[:8] != MAGIC or major != 3:
+            raise SystemExit(f"layout {major}: bench/scale knows layout 3 only")
 
     def word(self, offset):
         return struct.unpack_from("<Q", self.memory, offset)[0]

@@ -22,7 +22,7 @@ namespace portpool {
   X(segment_invalid, "the segment's header is damaged or is not portpool's")                   \
   X(other_netns, "the daemon or the socket belongs to another network namespace")              \
   X(stale_heartbeat, "the daemon's heartbeat has stopped")                                     \
-  X(no_lane, "the destination had no lane yet; one was asked for")                             \
+  X(no_lane, "the destination had no lane yet; one is made when it is called again")           \
   X(lane_refused, "the daemon keeps no lane for this destination")                             \
   X(lane_full, "no port of the lane was free")                                                 \
   X(rejected, "the kernel refused every claimed port that was tried")                          \

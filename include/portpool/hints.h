@@ -38,6 +38,15 @@ struct alignas(64) RequestSlot {
   std::atomic<std::uint64_t> key[kKeyWords];
 };
 
+// ---- first calls: a lane is asked for when a key comes again ------------------------------------
+
+// Keys that were asked for once lately, by any program; see first_calls.h. Bits 16-63 of a mark: of
+// the key's hash; bits 0-15: the heartbeat at that call. 0: none.
+inline constexpr std::size_t kMarksPerPlace = 8;
+struct alignas(64) FirstCalls {
+  std::atomic<std::uint64_t> marks[kMarksPerPlace];
+};
+
 // ---- lanes: the bits of their ports -------------------------------------------------------------
 
 inline constexpr std::size_t kPorts = 65536;
@@ -115,6 +124,7 @@ struct alignas(64) TraceEntry {
 static_assert(sizeof(HintsHeader) == 128);
 static_assert(offsetof(HintsHeader, doorbell) == 64);
 static_assert(sizeof(RequestSlot) == 64);
+static_assert(sizeof(FirstCalls) == 64);
 static_assert(offsetof(LaneHints, rejections) == 64);
 static_assert(offsetof(LaneHints, mid) == 128);
 static_assert(offsetof(LaneHints, words) == 4096);

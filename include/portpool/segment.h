@@ -75,6 +75,7 @@ class SegmentView {
     return static_cast<std::uint32_t>((hash >> 32) * sections_.directory.count >> 32);
   }
   std::uint32_t request_count() const { return sections_.requests.count; }
+  std::uint32_t first_calls_count() const { return sections_.first_calls.count; }
   std::uint32_t shard_count() const { return sections_.shards.count; }
   std::uint32_t lane_count() const { return sections_.lane_infos.count; }
   std::uint32_t pool_count() const { return sections_.pools.count; }
@@ -92,6 +93,10 @@ class SegmentView {
   }
   RequestSlot& request(std::uint32_t i) const {
     return element<RequestSlot>(hints_, sections_.requests, i);
+  }
+  // Only where first_calls_count() is not 0.
+  FirstCalls& first_calls(std::uint32_t i) const {
+    return element<FirstCalls>(hints_, sections_.first_calls, i);
   }
   Shard& shard(std::uint32_t i) const { return element<Shard>(hints_, sections_.shards, i); }
   LaneHints& lane_hints(std::uint32_t i) const {
@@ -120,7 +125,9 @@ class SegmentView {
     const std::uint64_t end = sections_.lane_hints.offset < sections_.trace.offset
                                   ? sections_.lane_hints.offset
                                   : sections_.trace.offset;
-    return end_of(sections_.requests) <= end && end_of(sections_.shards) <= end ? end : 0;
+    const bool holds = end_of(sections_.requests) <= end && end_of(sections_.shards) <= end &&
+                       end_of(sections_.first_calls) <= end;
+    return holds ? end : 0;
   }
   std::uint64_t lanes_offset() const { return sections_.lane_hints.offset; }
   const Section& trace_section() const { return sections_.trace; }
@@ -136,6 +143,7 @@ class SegmentView {
     Section shards{};
     Section lane_hints{};
     Section trace{};
+    Section first_calls{};
     friend bool operator==(const Sections&, const Sections&) = default;
   };
 
@@ -185,7 +193,7 @@ inline SegmentCheck SegmentView::open(const void* structure, std::size_t structu
   view.structure_ = structure;
   view.hints_ = hints;
   view.sections_ = {header.directory, header.lane_infos, header.pools, header.requests,
-                    header.shards,    header.lane_hints, header.trace};
+                    header.shards,    header.lane_hints, header.trace, header.first_calls};
   const Sections& s = view.sections_;
   if (!fits<DirectoryEntry, StructureHeader>(s.directory, structure_size) ||
       !fits<LaneInfo, StructureHeader>(s.lane_infos, structure_size) ||
@@ -194,6 +202,7 @@ inline SegmentCheck SegmentView::open(const void* structure, std::size_t structu
       !fits<Shard, HintsHeader>(s.shards, hints_size) ||
       !fits<LaneHints, HintsHeader>(s.lane_hints, hints_size) ||
       !fits<TraceEntry, HintsHeader>(s.trace, hints_size) ||
+      (s.first_calls != Section{} && !fits<FirstCalls, HintsHeader>(s.first_calls, hints_size)) ||
       s.lane_infos.count != s.lane_hints.count || s.lane_infos.count > kMaxLanes) {
     return SegmentCheck::bad_geometry;
   }

@@ -20,7 +20,7 @@ namespace portpool {
 
 inline constexpr std::uint64_t kMagic = 0x0A4C4F4F50545250ULL;  // "PRTPOOL\n" in memory
 inline constexpr std::uint16_t kLayoutMajor = 3;
-inline constexpr std::uint16_t kLayoutMinor = 0;
+inline constexpr std::uint16_t kLayoutMinor = 1;
 
 static_assert(std::atomic<std::uint64_t>::is_always_lock_free);
 static_assert(std::atomic<std::uint32_t>::is_always_lock_free);
@@ -110,7 +110,8 @@ struct alignas(64) StructureHeader {
   Section shards;
   Section lane_hints;
   Section trace;
-  std::uint64_t reserved1[13];  // sections to come
+  Section first_calls;          // count 0: written by a poold before 3.1, which has none
+  std::uint64_t reserved1[11];  // sections to come
 
   // Written by poold as it runs.
   alignas(64) std::atomic<std::uint64_t> heartbeat;  // +1 every kHeartbeatMs

@@ -80,7 +80,7 @@ std::uint64_t make_generation() {
 struct SegmentSections {
   Section directory, lane_infos, pools;
   std::size_t structure_size;
-  Section requests, shards, lane_hints, trace;
+  Section requests, first_calls, shards, lane_hints, trace;
   std::size_t hints_size;
 };
 
@@ -97,6 +97,7 @@ SegmentSections lay_out(const SegmentSize& wanted) {
   sections.structure_size = structure.end();
   Layout hints;
   sections.requests = hints.add<RequestSlot>(kRequestSlots);
+  sections.first_calls = hints.add<FirstCalls>(kFirstCallsPlaces);
   sections.shards = hints.add<Shard>(wanted.shards);
   sections.lane_hints = hints.add<LaneHints>(wanted.lanes);
   sections.trace = hints.add<TraceEntry>(kTraceEntries);
@@ -108,7 +109,7 @@ bool are_in(const StructureHeader& header, const SegmentSections& wanted) {
   return header.directory == wanted.directory && header.lane_infos == wanted.lane_infos &&
          header.pools == wanted.pools && header.requests == wanted.requests &&
          header.shards == wanted.shards && header.lane_hints == wanted.lane_hints &&
-         header.trace == wanted.trace;
+         header.trace == wanted.trace && header.first_calls == wanted.first_calls;
 }
 
 // A memory file that is open for writing here, and that nobody but this user (and root) can open.
@@ -169,6 +170,7 @@ Segment::Segment(const SegmentSections& sections, const NetworkNamespace& networ
   header.shards = sections.shards;
   header.lane_hints = sections.lane_hints;
   header.trace = sections.trace;
+  header.first_calls = sections.first_calls;
 }
 
 Segment::Segment(MemoryFiles files)

@@ -19,6 +19,9 @@ struct SegmentSize {
   std::uint32_t shards = 1;    // 1..128
 };
 inline constexpr std::uint32_t kRequestSlots = 256;
+// 64 KiB: 8,192 keys, more than a scanner of 3,000 destinations a second asks for in the two
+// seconds that they are remembered.
+inline constexpr std::uint32_t kFirstCallsPlaces = 1024;
 inline constexpr std::uint32_t kMaxPools = 64;
 // 2 MiB, taken up only once somebody has traced: 0.16 s of 100,000 connects a second.
 inline constexpr std::uint32_t kTraceEntries = 16384;

@@ -43,8 +43,8 @@ class Poold {
     return eventually([&] { return condition(status()); });
   }
 
-  // Makes poold keep a lane for each of `destinations`, by a connection under the shim that ends
-  // with a reset (no TIME_WAIT), and waits until status shows it.
+  // Makes poold keep a lane for each of `destinations`, by two connections under the shim that
+  // end with a reset (no TIME_WAIT), and waits until status shows it.
   void make_lanes(const std::vector<std::string>& destinations) const;
 
   // SIGTERM, and the exit status.

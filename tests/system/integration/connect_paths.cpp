@@ -73,16 +73,21 @@ TEST_F(PooledNet, EveryKindOfConnectGoesThroughThePool) {
   }
 }
 
-TEST_F(EchoNet, FirstConnectAsksForALaneAndTakesTheKernelsPath) {
+// Of two processes: what matters is the destination.
+TEST_F(EchoNet, TheSecondConnectAsksForALaneAndBothTakeTheKernelsPath) {
   const Poold poold;
-  EXPECT_EQ(run_guest("echo_often", poold.shim(), {kEcho, "1"}), GuestResult{});
+  ASSERT_TRUE(eventually([&] {
+    // Further apart than two seconds, where the machine is so busy, they count as first ones again.
+    EXPECT_EQ(run_guest("echo_often", poold.shim(), {kEcho, "1"}), GuestResult{});
+    return poold.status().at("counters").at("lane_requests") == 1;
+  }));
   EXPECT_TRUE(poold.eventually_status(
       [](const nlohmann::json& now) { return !lane_of(now, kEcho).is_null(); }));
   const nlohmann::json status = poold.status();
   EXPECT_EQ(pool_connects(status), 0U);
-  EXPECT_EQ(kernel_connects(status), 1U);
-  EXPECT_EQ(fallbacks(status, "no_lane"), 1U);
-  EXPECT_EQ(status.at("results").at("ok"), 1);
+  EXPECT_GE(kernel_connects(status), 2U);
+  EXPECT_EQ(fallbacks(status, "no_lane"), kernel_connects(status));
+  EXPECT_EQ(status.at("results").at("ok"), kernel_connects(status));
 
   const nlohmann::json lane = lane_of(status, kEcho);
   EXPECT_EQ(lane.at("source"), "127.0.0.1");
@@ -192,7 +197,7 @@ TEST_F(PooledNet, ModeOfTheProcess) {
 
 // What is only watched gets a lane too, for the sake of those who look at it.
 TEST_F(PooledNet, WatchedDestinationsAreSeen) {
-  EXPECT_EQ(run_guest("echo_often", poold.shim({"PORTPOOL_MODE=observe"}), {kOtherEcho, "1"}),
+  EXPECT_EQ(run_guest("echo_often", poold.shim({"PORTPOOL_MODE=observe"}), {kOtherEcho, "2"}),
             GuestResult{});
   EXPECT_TRUE(poold.eventually_status([](const nlohmann::json& now) {
     return !lane_of(now, kOtherEcho).is_null();

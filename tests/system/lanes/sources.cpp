@@ -85,7 +85,12 @@ TEST_P(Sources, AddressOfTheProgramsChoiceStandsAndHasItsOwnLane) {
   make_lane(kEcho);
   Client client(poold->shim());
   EXPECT_EQ(client.connect(kEcho, "127.0.0.9").source(), "127.0.0.9");
-  ASSERT_TRUE(eventually([&] { return !lane(kEcho, "127.0.0.9").is_null(); })) << poold->status();
+  ASSERT_TRUE(eventually([&] {
+    client.reset(client.connect(kEcho, "127.0.0.9").fd);
+    return !lane(kEcho, "127.0.0.9").is_null();
+  })) << poold->status();
+  // The connection that asked for the lane was open when poold filled it.
+  ASSERT_TRUE(lane_comes_true(kEcho, "127.0.0.9")) << poold->status();
   const nlohmann::json before = poold->status();
   for (int i = 0; i < 7; ++i) {
     EXPECT_EQ(client.connect(kEcho, "127.0.0.9").source(), "127.0.0.9");

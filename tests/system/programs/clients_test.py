@@ -1,7 +1,8 @@
-"""Languages and tools that open connections of their own: Node, Python, curl, wrk, redis-benchmark."""
+"""Languages and tools that open connections of their own: Node, Python, curl, wrk, nmap, redis-benchmark."""
 
 import os
 import re
+import shutil
 import sys
 
 from support.case import ProgramCase, main
@@ -84,6 +85,19 @@ class Clients(ProgramCase):
         use = self.curl(300, "--local-port", "25000-25999")
         self.assertEqual((use.accepted, use.pool, use.fallbacks), (300, 0, {}), use)
         self.assertEqual(use.counters.get("passthrough_own_port"), 300, use)
+
+    def test_nmap(self):
+        """It finds what it finds natively; what it calls once, poold never hears of."""
+        if not shutil.which("nmap"):
+            self.skipTest("nmap is not installed")
+        scan = ["nmap", "-sT", "-n", "-Pn", "-oG", "-", "-p", "1-12000", "127.0.0.1"]
+        natively = self.run_program(scan, shim=False)
+        said, use = self.use_of(lambda: self.run_program(scan))
+        found = re.findall(r"(\d+)/open/tcp", said)
+        self.assertEqual(found, re.findall(r"(\d+)/open/tcp", natively), said)
+        self.assertIn("9001", found)
+        self.assertGreaterEqual(use.kernel + use.pool, 12000, use)
+        self.assertLess(use.counters.get("lane_requests", 0), 1200, use)
 
     def test_redis_benchmark(self):
         server = self.start(

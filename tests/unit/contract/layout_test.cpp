@@ -63,6 +63,7 @@ std::map<std::string, Place> fields_of_StructureHeader() {
           PORTPOOL_FIELD(H, shards),
           PORTPOOL_FIELD(H, lane_hints),
           PORTPOOL_FIELD(H, trace),
+          PORTPOOL_FIELD(H, first_calls),
           PORTPOOL_FIELD(H, reserved1),
           PORTPOOL_FIELD(H, heartbeat),
           PORTPOOL_FIELD(H, heartbeat_ns),
@@ -100,6 +101,8 @@ std::map<std::string, Place> fields_of_RequestSlot() {
   return {PORTPOOL_FIELD(RequestSlot, state), PORTPOOL_FIELD(RequestSlot, reserved),
           PORTPOOL_FIELD(RequestSlot, key)};
 }
+
+std::map<std::string, Place> fields_of_FirstCalls() { return {PORTPOOL_FIELD(FirstCalls, marks)}; }
 
 std::map<std::string, Place> fields_of_LaneHints() {
   using L = LaneHints;
@@ -141,7 +144,7 @@ Structs compiled() {
           PORTPOOL_STRUCT(DirectoryEntry),   PORTPOOL_STRUCT(RequestSlot),
           PORTPOOL_STRUCT(LaneHints),        PORTPOOL_STRUCT(Shard),
           PORTPOOL_STRUCT(LatencyHistogram), PORTPOOL_STRUCT(PoolInfo),
-          PORTPOOL_STRUCT(TraceEntry)};
+          PORTPOOL_STRUCT(TraceEntry),       PORTPOOL_STRUCT(FirstCalls)};
 }
 
 // Headings "### `Name` (N bytes)" and, below each, rows "| `field` | offset | size | meaning |".

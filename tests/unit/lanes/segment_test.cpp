@@ -27,7 +27,7 @@ constexpr Section StructureHeader::*kInStructure[] = {
     &StructureHeader::directory, &StructureHeader::lane_infos, &StructureHeader::pools};
 constexpr Section StructureHeader::*kInHints[] = {
     &StructureHeader::requests, &StructureHeader::shards, &StructureHeader::lane_hints,
-    &StructureHeader::trace};
+    &StructureHeader::trace, &StructureHeader::first_calls};
 
 class OpenSegment : public ::testing::Test {
  protected:
@@ -52,6 +52,7 @@ TEST_F(OpenSegment, TakesWhatTheDaemonMakes) {
   EXPECT_EQ(view_.lane_count(), 3U);
   EXPECT_EQ(view_.shard_count(), 2U);
   EXPECT_EQ(view_.request_count(), kRequestSlots);
+  EXPECT_EQ(view_.first_calls_count(), kFirstCallsPlaces);
   EXPECT_EQ(view_.pool_count(), kMaxPools);
   EXPECT_EQ(view_.trace_count(), kTraceEntries);
   EXPECT_GE(view_.directory_size(), 64U);
@@ -179,7 +180,7 @@ TEST_F(OpenSegment, EachSectionsGeometryIsChecked) {
       s = good;
     };
     constexpr auto kHuge = std::numeric_limits<std::uint64_t>::max();
-    expect_refused({}, "no section");
+    if (section != &StructureHeader::first_calls) expect_refused({}, "no section");
     expect_refused({good.offset, good.stride, 0}, "no element");
     expect_refused({good.offset, good.stride, ~std::uint32_t{0}}, "too many elements");
     expect_refused({good.offset, 0, good.count}, "no stride");
@@ -220,6 +221,14 @@ TEST_F(OpenSegment, AFailedOpenLeavesTheViewAlone) {
   EXPECT_EQ(view_.lane_count(), 3U);
 }
 
+// A poold before 3.1 knows nothing of first calls.
+TEST_F(OpenSegment, FirstCallsMayBeMissing) {
+  header().first_calls = {};
+  ASSERT_EQ(open(), SegmentCheck::ok);
+  EXPECT_EQ(view_.first_calls_count(), 0U);
+  EXPECT_GT(view_.common_hints_size(), 0U);
+}
+
 // Geometry is read once.
 TEST_F(OpenSegment, LaterChangesOfTheHeaderHaveNoEffect) {
   ASSERT_EQ(open(), SegmentCheck::ok);
@@ -244,6 +253,7 @@ TEST_F(OpenSegment, AnyIndexStaysInside) {
     expect_inside(view_.lane_info(i), view_.header(), structure);
     expect_inside(view_.pool(i), view_.header(), structure);
     expect_inside(view_.request(i), view_.hints(), hints);
+    expect_inside(view_.first_calls(i), view_.hints(), hints);
     expect_inside(view_.shard(i), view_.hints(), hints);
     expect_inside(view_.lane_hints(i), view_.hints(), hints);
     expect_inside(view_.trace(i), view_.hints(), hints);
