@@ -6,14 +6,20 @@
 namespace portpool::shim {
 namespace {
 
+FallbackReason why_refused(std::uint32_t flags) {
+  if ((flags & EntryFlags::rewritten) != 0) return FallbackReason::k_rewritten;
+  if ((flags & EntryFlags::no_pool) != 0) return FallbackReason::k_no_pool;
+  if ((flags & EntryFlags::no_source) != 0) return FallbackReason::k_no_source;
+  return FallbackReason::k_lane_refused;
+}
+
 bool find_or_request(const SegmentView& view, Question& question, FallbackReason& why) {
   if (!find_lanes(view, question.key, question.choice)) {
     request_lane(view, question.key);
     why = FallbackReason::k_no_lane;
     return false;
   }
-  why = (question.choice.flags & EntryFlags::rewritten) != 0 ? FallbackReason::k_rewritten
-                                                             : FallbackReason::k_lane_refused;
+  why = why_refused(question.choice.flags);
   return question.choice.count > 0;
 }
 

@@ -34,7 +34,9 @@ namespace portpool {
   X(own_route, "the program chose mark or device, and by which source address cannot be told") \
   X(rewritten,                                                                                 \
     "the destination is rewritten on the way (a service address), so its ports are "           \
-    "those of others")
+    "those of others")                                                                         \
+  X(no_pool, "the configuration keeps this destination out of the pool (pool = \"none\")")     \
+  X(no_source, "none of the source addresses that the pool names is on this host")
 
 enum class FallbackReason : std::uint32_t {
 #define PORTPOOL_X(name, sentence) k_##name,

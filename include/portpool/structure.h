@@ -191,6 +191,8 @@ struct EntryFlags {
   static constexpr std::uint32_t balance = 4;      // source_policy = "balance"
   static constexpr std::uint32_t refused = 8;      // poold keeps no lane for this key
   static constexpr std::uint32_t rewritten = 16;   // with refused: since it is rewritten on the way
+  static constexpr std::uint32_t no_pool = 32;     // with refused: pool = "none"
+  static constexpr std::uint32_t no_source = 64;   // with refused: the pool's sources are away
 };
 
 // Written under a sequence lock: odd while being written, 0 when never used.

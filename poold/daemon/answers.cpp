@@ -157,7 +157,8 @@ void Answers::plan(const LaneKey& question) {
     }
     pending.lanes.push_back(record->ref);
   }
-  pending.flags = flags_for(question, rule);
+  pending.flags =
+      pending.refused ? work_.settings.why_absent(question, pool) : flags_for(question, rule);
   pending_.push_back(std::move(pending));
 }
 

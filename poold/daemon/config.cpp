@@ -116,15 +116,12 @@ class Reader {
                   fail(n, "expected a name of 1 to 63 bytes");
                 }
               }},
-             {"destinations",
+             {"destinations", [&](const toml::node& n) { rule.destinations = patterns(n); }},
+             {"exclude", [&](const toml::node& n) { rule.exclude = patterns(n); }},
+             {"pool",
               [&](const toml::node& n) {
-                constexpr std::string_view kForm =
-                    "destinations such as \"10.0.4.0/24:443\" or \"[2001:db8::]/32\"";
-                for (const auto& [item, at] : texts(n, kForm)) {
-                  const auto pattern = parse_destination(item);
-                  if (!pattern) fail(*at, fmt::format("\"{}\" is not one of the {}", item, kForm));
-                  rule.destinations.push_back(*pattern);
-                }
+                one_of<bool>(n, {{"none", false}});
+                rule.serves = false;
               }},
              {"sources",
               [&](const toml::node& n) {
@@ -152,7 +149,33 @@ class Reader {
               }},
              {"port_range", [&](const toml::node& n) { rule.port_range = range(n); }},
          });
+    if (!rule.serves) refuse_settings_of_lanes(*table);
     return rule;
+  }
+
+  std::vector<DestinationPattern> patterns(const toml::node& node) const {
+    constexpr std::string_view kForm =
+        "destinations such as \"10.0.4.0/24:443\" or \"[2001:db8::]/32\"";
+    std::vector<DestinationPattern> patterns;
+    for (const auto& [item, at] : texts(node, kForm)) {
+      const auto pattern = parse_destination(item);
+      if (!pattern) fail(*at, fmt::format("\"{}\" is not one of the {}", item, kForm));
+      patterns.push_back(*pattern);
+    }
+    return patterns;
+  }
+
+  // A rule without lanes that says how they shall be is a mistake of one or the other.
+  void refuse_settings_of_lanes(const toml::table& table) const {
+    for (const auto& [key, node] : table) {
+      for (const char* setting : {"sources", "source_policy", "port_range", "on_exhaustion",
+                                  "early_bind"}) {
+        if (key.str() != setting) continue;
+        fail(key.source().begin,
+             fmt::format("{} means nothing together with pool = \"none\"; remove one of them",
+                         setting));
+      }
+    }
   }
 
   kernel::PortRange range(const toml::node& node) const {

@@ -13,6 +13,10 @@
 namespace portpool {
 namespace {
 
+bool fits(const Address& source, const Address& destination) {
+  return is_v4(source) == is_v4(destination) && is_loopback(source) == is_loopback(destination);
+}
+
 // For the start, when nothing is known yet that could stay in force.
 template <class Value>
 void require(const kernel::Answer<Value>& answer) {
@@ -78,29 +82,33 @@ kernel::PortRange LaneSettings::range_of(std::uint32_t pool) const {
 
 kernel::Answer<LaneSettings::Sources> LaneSettings::sources_for(const LaneKey& question,
                                                                 std::uint32_t pool) const {
-  if (range_of(pool).empty()) return kernel::Answer<Sources>::absent();
   const PoolRule& rule = rules_[pool];
-  if (is_for_promises(question) && rule.early_bind == EarlyBind::real) {
-    return kernel::Answer<Sources>::absent();
-  }
-  if (!is_unspecified(question.source) || is_for_promises(question)) {
-    return Sources{question.source};
-  }
-  const auto fits = [&](const Address& source) {
-    return is_v4(source) == is_v4(question.destination) &&
-           is_loopback(source) == is_loopback(question.destination);
-  };
+  if (!rule.serves || range_of(pool).empty()) return kernel::Answer<Sources>::absent();
+  const bool promises = is_for_promises(question);
+  if (promises && rule.early_bind == EarlyBind::real) return kernel::Answer<Sources>::absent();
+  if (promises || !is_unspecified(question.source)) return Sources{question.source};
   Sources sources;
-  std::copy_if(rule.sources.begin(), rule.sources.end(), std::back_inserter(sources), fits);
+  std::copy_if(rule.sources.begin(), rule.sources.end(), std::back_inserter(sources),
+               [&](const Address& source) { return fits(source, question.destination); });
   if (!sources.empty()) return sources;
-  // Those that are named for it are away: no lanes of an address that nobody has named.
-  if (std::any_of(rule.source_entries.begin(), rule.source_entries.end(),
-                  [&](const AddressPrefix& entry) { return fits(entry.base); })) {
-    return kernel::Answer<Sources>::absent();
-  }
+  // They are away: no lanes of an address that nobody has named.
+  if (names_sources_for(rule, question.destination)) return kernel::Answer<Sources>::absent();
   const auto route = kernel::route_to(question.destination);
   if (!route.is_known()) return kernel::Answer<Sources>::unknown(route.why());
   return route ? Sources{route->source} : kernel::Answer<Sources>::absent();
+}
+
+bool LaneSettings::names_sources_for(const PoolRule& rule, const Address& destination) {
+  return std::any_of(rule.source_entries.begin(), rule.source_entries.end(),
+                     [&](const AddressPrefix& entry) { return fits(entry.base, destination); });
+}
+
+std::uint32_t LaneSettings::why_absent(const LaneKey& question, std::uint32_t pool) const {
+  const PoolRule& rule = rules_[pool];
+  if (!rule.serves) return EntryFlags::no_pool;
+  const bool by_source = !range_of(pool).empty() && is_unspecified(question.source) &&
+                         names_sources_for(rule, question.destination);
+  return by_source ? EntryFlags::no_source : 0;
 }
 
 std::vector<std::uint32_t> LaneSettings::note_pools_without_ports() {
@@ -108,7 +116,7 @@ std::vector<std::uint32_t> LaneSettings::note_pools_without_ports() {
   without_ports_.resize(rules_.size());
   for (std::uint32_t pool = 0; pool < rules_.size(); ++pool) {
     const PoolRule& rule = rules_[pool];
-    const bool empty = range_of(pool).empty();
+    const bool empty = rule.serves && range_of(pool).empty();
     if (empty == without_ports_[pool]) continue;
     without_ports_[pool] = empty;
     changed.push_back(pool);

@@ -41,13 +41,17 @@ class LaneSettings {
   const PoolRule& rule(std::uint32_t pool) const { return rules_[pool]; }
   // Of the pool's lanes; low > high: it has no port to give.
   kernel::PortRange range_of(std::uint32_t pool) const;
-  // Absent: no lane can serve it, for want of a source or of ports.
+  // Absent: no lane can serve it, for want of a source or of ports, or since none is wanted.
   kernel::Answer<Sources> sources_for(const LaneKey& question, std::uint32_t pool) const;
+  // Where they are absent: the EntryFlags that say why; 0 for no ports and no route.
+  std::uint32_t why_absent(const LaneKey& question, std::uint32_t pool) const;
 
   // The pools that have lost all their ports or got some back since the last call; says so.
   std::vector<std::uint32_t> note_pools_without_ports();
 
  private:
+  // Those that the pool names for destinations of this kind, whether or not they are here.
+  static bool names_sources_for(const PoolRule& rule, const Address& destination);
   // Said when it begins, not at each look. Empty: nothing.
   void complain_once(const std::string& what);
 

@@ -129,6 +129,7 @@ bool LaneTable::publish(const LaneKey& question, const std::vector<const LaneRec
   const SegmentView& view = structure_.view();
   const std::uint32_t start = view.directory_start(hash_of(question));
   std::optional<std::uint32_t> place;
+  std::optional<std::uint32_t> refusal;
   for (std::uint32_t probe = 0; probe < kDirectoryProbes; ++probe) {
     const std::uint32_t i = (start + probe) % view.directory_size();
     const auto taken = entries_.find(i);
@@ -137,10 +138,13 @@ bool LaneTable::publish(const LaneKey& question, const std::vector<const LaneRec
       break;
     }
     if (taken == entries_.end() && !place) place = i;
+    if (taken != entries_.end() && taken->second.lanes.empty() && !refusal) refusal = i;
   }
+  // A refusal saves its program a question; where room is short, lanes come first.
+  if (!place) place = refusal;
   if (!place) return false;
   LaneChoice choice;
-  choice.flags = lanes.empty() ? EntryFlags::refused | (flags & EntryFlags::rewritten) : flags;
+  choice.flags = lanes.empty() ? EntryFlags::refused | flags : flags;
   Answer entry{question, {}};
   for (const LaneRecord* record : lanes) {
     if (choice.count == kLanesPerEntry) break;

@@ -64,9 +64,9 @@ class LaneTable {
   // A place is about to be free again.
   bool comes_free() const { return !graves_.empty(); }
 
-  // Answers `question` with these lanes (1..kLanesPerEntry), or, with none, refuses it (of the
-  // flags only EntryFlags::rewritten holds then). False: the directory has no place left near the
-  // key's hash.
+  // Answers `question` with these lanes (1..kLanesPerEntry), or, with none, refuses it (with the
+  // flags that say why). False: the directory has no place left near the key's hash, not even one
+  // with a refusal, which would be replaced.
   bool publish(const LaneKey& question, const std::vector<const LaneRecord*>& lanes,
                std::uint32_t flags);
   // Those that are answered with the lane.

@@ -50,9 +50,9 @@ std::optional<DestinationPattern> parse_destination(std::string_view text) {
 }
 
 bool PoolRule::matches(const Endpoint& destination) const {
-  return destinations.empty() ||
-         std::any_of(destinations.begin(), destinations.end(),
-                     [&](const DestinationPattern& p) { return p.matches(destination); });
+  const auto fits = [&](const DestinationPattern& p) { return p.matches(destination); };
+  return (destinations.empty() || std::any_of(destinations.begin(), destinations.end(), fits)) &&
+         std::none_of(exclude.begin(), exclude.end(), fits);
 }
 
 bool PoolRule::names(const Address& source) const {

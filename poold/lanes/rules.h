@@ -32,6 +32,8 @@ enum class EarlyBind { promise, real };
 struct PoolRule {
   std::string name = "default";
   std::vector<DestinationPattern> destinations;  // empty: every destination
+  std::vector<DestinationPattern> exclude;       // but these, which fall to the rules after it
+  bool serves = true;                            // false: what it matches has no lanes
   std::vector<AddressPrefix> source_entries;     // empty: the address that routing picks
   std::vector<Address> sources;                  // those of the entries that this host has now
   SourcePolicy source_policy = SourcePolicy::fill;

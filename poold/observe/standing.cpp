@@ -43,11 +43,14 @@ std::string shortage(const Report& report) {
   return text;
 }
 
+constexpr auto kNoPool = static_cast<std::size_t>(FallbackReason::k_no_pool);
+
 std::string commonest_reason(const Report& report) {
-  const auto most = std::max_element(report.fallbacks.begin(), report.fallbacks.end());
+  auto fallbacks = report.fallbacks;
+  fallbacks[kNoPool] = 0;  // as somebody wished
+  const auto most = std::max_element(fallbacks.begin(), fallbacks.end());
   if (*most == 0) return "";
-  const FallbackText& text =
-      kFallbackTexts[static_cast<std::size_t>(most - report.fallbacks.begin())];
+  const FallbackText& text = kFallbackTexts[static_cast<std::size_t>(most - fallbacks.begin())];
   return fmt::format("{} ({})", text.name, text.sentence);
 }
 
@@ -59,16 +62,22 @@ std::string standing(const Report& report) {
                           : "On the kernel's path: poold's heartbeat has stopped.";
   }
   const std::uint64_t pool = report.path(Route::pool).count;
-  const std::uint64_t all = pool + report.path(Route::kernel).count;
+  const std::uint64_t kernel = report.path(Route::kernel).count;
+  const std::uint64_t all = pool + kernel - std::min(kernel, report.fallbacks[kNoPool]);
   if (report.clients == 0) {
-    return all == 0 ? "Nobody is attached, and nobody has been." : "Nobody is attached now.";
+    return pool + kernel == 0 ? "Nobody is attached, and nobody has been."
+                              : "Nobody is attached now.";
   }
   if (report.control.mode == Mode::observe) {
     return "Observing: all connects go by the kernel's path and are only measured.";
   }
   const std::string low = shortage(report);
   if (!low.empty()) return low + ".";
-  if (all == 0) return "Ready: no program under the library has connected yet.";
+  if (pool + kernel == 0) return "Ready: no program under the library has connected yet.";
+  if (all == 0) {
+    return fmt::format("On the kernel's path by the configuration: {}, all with pool = \"none\".",
+                       counted(kernel, "connect", "connects"));
+  }
   const double share = static_cast<double>(pool) / static_cast<double>(all);
   const std::string reason = commonest_reason(report);
   const std::string by_pool =

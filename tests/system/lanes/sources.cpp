@@ -194,7 +194,7 @@ TEST_F(LaneNet, AbsentSourcesMayBeOptional) {
   // By routing, and not by a lane of the pool's.
   EXPECT_TRUE(eventually([&] {
     EXPECT_EQ(connect_from(), "10.9.8.9");
-    return fallbacks(poold->status(), "lane_refused") > 0;
+    return fallbacks(poold->status(), "no_source") > 0;
   })) << poold->status();
   EXPECT_EQ(pool_connects(poold->status()), 0U);
   net.add_address("10.9.8.7/32");
@@ -260,12 +260,12 @@ TEST_P(ComingAndGoing, WithoutAnyTheDestinationIsRefused) {
   // It is said before the directory has it.
   ASSERT_TRUE(eventually([&] {
     client.ask("ports " + kThere + " 1");
-    return fallbacks(poold->status(), "lane_refused") > 0;
+    return fallbacks(poold->status(), "no_source") > 0;
   })) << poold->status();
   const nlohmann::json before = poold->status();
   EXPECT_EQ(sources_of(client, 10, kThere), times(10, "10.9.8.9"));
   const nlohmann::json after = poold->status();
-  EXPECT_EQ(fallbacks(after, "lane_refused") - fallbacks(before, "lane_refused"), 10U);
+  EXPECT_EQ(fallbacks(after, "no_source") - fallbacks(before, "no_source"), 10U);
   EXPECT_EQ(pool_connects(after), pool_connects(before));
 }
 

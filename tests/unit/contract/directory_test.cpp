@@ -364,5 +364,18 @@ TEST_F(Directory, LaneTableFillsThePlacesAndThenSaysNo) {
   for (const LaneKey& key : placed) EXPECT_TRUE(found(key)) << key.destination_port;
 }
 
+// Many destinations that have no lane by the configuration do not keep the others from theirs.
+TEST_F(Directory, RefusalsMakeRoom) {
+  LaneTable table(segment_.writer());
+  const LaneRecord* record = table.add(key_of(1), 0, {1, 2});
+  for (std::uint16_t port = 1; port < 500; ++port) {
+    EXPECT_TRUE(table.publish(key_of(port), {}, EntryFlags::no_pool)) << port;
+  }
+  for (std::uint16_t port = 500; port < 516; ++port) {
+    EXPECT_TRUE(table.publish(key_of(port), {record}, 0)) << port;
+    EXPECT_TRUE(found(key_of(port))) << port;
+  }
+}
+
 }  // namespace
 }  // namespace portpool::test

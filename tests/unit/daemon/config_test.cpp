@@ -170,6 +170,16 @@ TEST(Config, RefusalsNameThePlaceAndWhatWasExpected) {
            Refused{"[[pool]]\ndestinations = [\"10.0.0.1\",\n  \"10.0.0.300\"]",
                    "c.toml:3:3: ", "\"10.0.0.300\" is not one of the destinations such as"},
            Refused{"[[pool]]\nport_range = 20000", "c.toml:2:14: ", "expected a port range"},
+           Refused{"[[pool]]\nexclude = \"10.0.0.1\"",
+                   "c.toml:2:11: ", "expected a list of destinations such as"},
+           Refused{"[[pool]]\nexclude = [\"10.0.0.1\", \"10.0.0.1/24\"]",
+                   "c.toml:2:24: ", "\"10.0.0.1/24\" is not one of the destinations such as"},
+           Refused{"[[pool]]\npool = \"all\"", "c.toml:2:8: ", "expected one of \"none\""},
+           Refused{"[[pool]]\npool = false", "c.toml:2:8: ", "expected one of \"none\""},
+           Refused{"[[pool]]\npool = \"none\"\nsources = [\"127.0.0.1\"]",
+                   "c.toml:3:1: ", "sources means nothing together with pool = \"none\""},
+           Refused{"[[pool]]\nport_range = \"1024-2000\"\npool = \"none\"",
+                   "c.toml:2:1: ", "port_range means nothing together with pool = \"none\""},
        }) {
     const std::string error = error_of(refused.text);
     EXPECT_TRUE(error.starts_with(refused.begins)) << refused.text << "\n" << error;
@@ -186,8 +196,8 @@ TEST(Config, AnUnknownKeyIsNamedWithThoseThatExist) {
   }
   const std::string pool = error_of("[[pool]]\nname = \"a\"\nports = \"1-2\"");
   EXPECT_TRUE(pool.starts_with("c.toml:3:1: unknown key \"ports\"")) << pool;
-  for (const char* key : {"name", "destinations", "sources", "source_policy", "on_exhaustion",
-                          "early_bind", "port_range"}) {
+  for (const char* key : {"name", "destinations", "exclude", "pool", "sources", "source_policy",
+                          "on_exhaustion", "early_bind", "port_range"}) {
     EXPECT_NE(pool.find(key, pool.find("known here")), std::string::npos) << key;
   }
 }
@@ -198,6 +208,19 @@ TEST(Config, BrokenTomlIsRefusedWithItsPlace) {
   EXPECT_TRUE(error_of("mode = \"pool\"\nmode = \"pool\"").starts_with("c.toml:2:"));
   EXPECT_TRUE(error_of("a b").starts_with("c.toml:1:"));
   EXPECT_TRUE(error_of("socket = \"\xFF\"").starts_with("c.toml:1:"));
+}
+
+TEST(Config, WhatIsKeptOut) {
+  const Config config = read(
+      "[[pool]]\nexclude = [\"10.0.0.0/8:21\", \"[2001:db8::]/32\"]\n"
+      "[[pool]]\ndestinations = [\"10.0.0.0/8\"]\npool = \"none\"\n");
+  ASSERT_EQ(config.pools.size(), 3U);
+  EXPECT_TRUE(config.pools[0].serves);
+  EXPECT_FALSE(config.pools[1].serves);
+  EXPECT_TRUE(config.pools[2].serves);
+  EXPECT_EQ(rule_for(config.pools, {*parse_address("10.1.2.3"), 22}), 0U);
+  EXPECT_EQ(rule_for(config.pools, {*parse_address("10.1.2.3"), 21}), 1U);
+  EXPECT_EQ(rule_for(config.pools, {*parse_address("2001:db8::1"), 22}), 2U);
 }
 
 TEST(Config, NamesOfUpTo63Bytes) {

@@ -48,6 +48,21 @@ TEST(Standing, WellServed) {
   EXPECT_EQ(standing(healthy()), "Served well: 99 % of 1,000 connects by the pool.");
 }
 
+// What the configuration leaves to the kernel is no shortcoming.
+TEST(Standing, KeptOutOfThePool) {
+  Report report = healthy();
+  add(report, Route::kernel, 5000);
+  report.fallbacks[static_cast<std::size_t>(FallbackReason::k_no_pool)] = 5000;
+  EXPECT_EQ(standing(report), "Served well: 99 % of 1,000 connects by the pool.");
+  report = healthy();
+  report.latency = {};
+  add(report, Route::kernel, 7);
+  report.fallbacks = {};
+  report.fallbacks[static_cast<std::size_t>(FallbackReason::k_no_pool)] = 7;
+  EXPECT_EQ(standing(report),
+            "On the kernel's path by the configuration: 7 connects, all with pool = \"none\".");
+}
+
 TEST(Standing, NobodyAttached) {
   Report report;
   report.heartbeat_age_ms = 1;
