@@ -2,10 +2,12 @@
 #include <cerrno>
 
 #include "portpool/endpoint.h"
+#include "portpool/port_rules.h"
 #include "portpool/segment.h"
 #include "shim/attach.h"
 #include "shim/call.h"
 #include "shim/calls.h"
+#include "shim/kernel_path.h"
 #include "shim/lanes.h"
 #include "shim/pool_path.h"
 #include "shim/process.h"
@@ -20,40 +22,25 @@
 namespace portpool::shim {
 namespace {
 
-// With a promise that port is tried first; the kernel's choice comes after it.
-int kernel_connect(const Call& call, SocketState& state) {
-  const bool promised = call.promise.port != 0;
-  if (promised && attached_strategy() == Strategy::bind) {
-    const ErrnoKeeper keep;
-    make_real(call.fd, state, call.promise);
-  }
-  const int result = real().connect(call.fd, call.address, call.length);
-  if (!promised) return result;
-  const int error = errno_of(result);
-  if (error != EADDRNOTAVAIL || state.own_port) {
-    const ErrnoKeeper keep;
-    set_port_range(call.fd, 0);
-    return result;
-  }
-  set_port_range(call.fd, 0);
-  const int second = real().connect(call.fd, call.address, call.length);
-  if (is_under_way(errno_of(second))) count(mapped_segment(), Counter::k_promises_broken);
-  return second;
+PortRange required_of(const SegmentView* view, const Endpoint& destination) {
+  return view != nullptr ? required_range(*view, destination) : PortRange{};
 }
 
 // missed: what the pool said before, in the segment `view`; null for a call that never was the
-// pool's.
-int by_kernel(const Call& call, SocketState& state, const SegmentView* view, const Miss* missed) {
+// pool's. required: the range that it must not leave, or an empty one.
+int by_kernel(const Call& call, SocketState& state, const SegmentView* view, const Miss* missed,
+              PortRange required) {
   const int errno_before = errno;
-  int result = kernel_connect(call, state);
-  if (missed != nullptr) {
-    if (errno_of(result) == EADDRNOTAVAIL && attached_strategy() == Strategy::bind) {
-      if (connect_after_kernel(call, state, *view, result)) {
-        if (result == 0) errno = errno_before;
-        return result;
-      }
-      errno = EADDRNOTAVAIL;
+  int result = connect_by_kernel(call, state, required);
+  if (errno_of(result) == EADDRNOTAVAIL && attached_strategy() == Strategy::bind) {
+    if (missed != nullptr && connect_after_kernel(call, state, *view, result)) {
+      if (result == 0) errno = errno_before;
+      return result;
     }
+    errno = EADDRNOTAVAIL;
+    if (!required.empty()) result = connect_bound_within(required, call, state);
+  }
+  if (missed != nullptr) {
     count(view, missed->why);
     if (missed->lane.generation != 0 && is_under_way(errno_of(result))) {
       learn_from_kernel(call, *view, *missed);
@@ -85,10 +72,12 @@ bool ends_attempt(int error) {
 }
 
 // A call on a socket that is connecting or connected: asks how it went, or is refused.
-int continue_call(int fd, const sockaddr* address, socklen_t length, SocketState state) {
+int continue_call(int fd, const sockaddr* address, socklen_t length, const Endpoint& destination,
+                  SocketState state) {
   if (state.pinned && !state.stuck && is_closed_tcp(fd)) {
     // Refused, which this call tells; or given up by shutdown(), and then this one begins anew.
     end_attempt(fd, address->sa_family, state);
+    const KernelRange narrowed(fd, required_of(mapped_segment(), destination));
     const int result = real().connect(fd, address, length);
     state.started = is_under_way(errno_of(result));
     if (state.started) set_socket_state(fd, state);
@@ -170,12 +159,15 @@ int connect_anew(Call& call, SocketState& state) {
   if (view != nullptr) assign_arm(call, *view);
   Miss miss;
   const Miss* missed = nullptr;
+  PortRange required;
   const SegmentView* watched = nullptr;
   const int errno_before = errno;
   if (state.own_port) {
     count(view, Counter::k_passthrough_own_port);
     call.why = TraceWhy::own_port;
   } else if (view == nullptr) {
+    if (!state.foreign && !state.own_range)
+      required = required_of(mapped_segment(), call.destination);
     count(mapped_segment(), why);
     call.why = trace_why(why);
   } else if (call.arm == Route::pool) {
@@ -185,12 +177,13 @@ int connect_anew(Call& call, SocketState& state) {
       return result;
     }
     missed = &miss;
+    if (!state.own_range) required = required_of(view, call.destination);
     call.why = trace_why(miss.why);
   } else {
     watched = view;
   }
   errno = errno_before;
-  const int result = by_kernel(call, state, view, missed);
+  const int result = by_kernel(call, state, view, missed, required);
   if (watched != nullptr) {
     const ErrnoKeeper keep;
     keep_lane(call, state, *watched);
@@ -236,7 +229,7 @@ int connect_call(int fd, const sockaddr* address, socklen_t length) {
   if (!endpoint_from_sockaddr(address, length, destination) || destination.port == 0) {
     return real().connect(fd, address, length);
   }
-  if (state.started) return continue_call(fd, address, length, state);
+  if (state.started) return continue_call(fd, address, length, destination, state);
 
   Call call{fd, address, length, destination, now_ns(), Route::pool};
   // Right after its socket() the word needs no proof: that would be some 3 % of a connect().

@@ -91,6 +91,11 @@ class SegmentView {
   const PoolInfo& pool(std::uint32_t i) const {
     return element<PoolInfo>(structure_, sections_.pools, i);
   }
+  // Null: the segment has none.
+  const PortRules* port_rules() const {
+    if (sections_.port_rules.count == 0) return nullptr;
+    return &element<PortRules>(structure_, sections_.port_rules, 0);
+  }
   RequestSlot& request(std::uint32_t i) const {
     return element<RequestSlot>(hints_, sections_.requests, i);
   }
@@ -144,6 +149,7 @@ class SegmentView {
     Section lane_hints{};
     Section trace{};
     Section first_calls{};
+    Section port_rules{};
     friend bool operator==(const Sections&, const Sections&) = default;
   };
 
@@ -192,8 +198,9 @@ inline SegmentCheck SegmentView::open(const void* structure, std::size_t structu
   SegmentView view;
   view.structure_ = structure;
   view.hints_ = hints;
-  view.sections_ = {header.directory, header.lane_infos, header.pools, header.requests,
-                    header.shards,    header.lane_hints, header.trace, header.first_calls};
+  view.sections_ = {header.directory, header.lane_infos,  header.pools,
+                    header.requests,  header.shards,      header.lane_hints,
+                    header.trace,     header.first_calls, header.port_rules};
   const Sections& s = view.sections_;
   if (!fits<DirectoryEntry, StructureHeader>(s.directory, structure_size) ||
       !fits<LaneInfo, StructureHeader>(s.lane_infos, structure_size) ||
@@ -202,6 +209,8 @@ inline SegmentCheck SegmentView::open(const void* structure, std::size_t structu
       !fits<Shard, HintsHeader>(s.shards, hints_size) ||
       !fits<LaneHints, HintsHeader>(s.lane_hints, hints_size) ||
       !fits<TraceEntry, HintsHeader>(s.trace, hints_size) ||
+      (s.port_rules != Section{} &&
+       !fits<PortRules, StructureHeader>(s.port_rules, structure_size)) ||
       (s.first_calls != Section{} && !fits<FirstCalls, HintsHeader>(s.first_calls, hints_size)) ||
       s.lane_infos.count != s.lane_hints.count || s.lane_infos.count > kMaxLanes) {
     return SegmentCheck::bad_geometry;

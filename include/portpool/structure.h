@@ -110,8 +110,10 @@ struct alignas(64) StructureHeader {
   Section shards;
   Section lane_hints;
   Section trace;
-  Section first_calls;          // count 0: written by a poold before 3.1, which has none
-  std::uint64_t reserved1[11];  // sections to come
+  Section first_calls;  // count 0: written by a poold before 3.1, which has none
+  // In the structure: one element, or none as with first_calls.
+  Section port_rules;
+  std::uint64_t reserved1[9];  // sections to come
 
   // Written by poold as it runs.
   alignas(64) std::atomic<std::uint64_t> heartbeat;  // +1 every kHeartbeatMs
@@ -210,6 +212,27 @@ struct alignas(64) PoolInfo {
   char name[64];  // zero-terminated
 };
 
+// ---- port rules ---------------------------------------------------------------------------------
+
+inline constexpr std::uint32_t kMaxPortRules = 1024;
+
+// A PortRule (port_rules.h).
+struct PortRuleWords {
+  std::atomic<std::uint64_t> prefix[2];
+  std::atomic<std::uint32_t> kind;  // bits 0-7: length of the prefix, 8: left out, 16-31: rule
+  std::atomic<std::uint32_t> port;
+  std::atomic<std::uint32_t> range;  // PortRange::pack(); empty: of any port
+  std::atomic<std::uint32_t> reserved;
+};
+
+// What the configuration says of destinations whose ports come from a range of their own and from
+// nowhere else (outside_range = "refuse"). Written under a sequence lock: odd while being written.
+struct alignas(64) PortRules {
+  std::atomic<std::uint32_t> sequence;
+  std::atomic<std::uint32_t> count;               // of rows; 0: no rule asks for it
+  alignas(64) PortRuleWords rows[kMaxPortRules];  // rules in their order, what they leave out first
+};
+
 // ---- sizes --------------------------------------------------------------------------------------
 
 static_assert(sizeof(Section) == 16);
@@ -218,5 +241,7 @@ static_assert(offsetof(StructureHeader, heartbeat) == 320);
 static_assert(sizeof(LaneInfo) == 64);
 static_assert(sizeof(DirectoryEntry) == 192);
 static_assert(sizeof(PoolInfo) == 64);
+static_assert(sizeof(PortRuleWords) == 32);
+static_assert(sizeof(PortRules) == 64 + kMaxPortRules * sizeof(PortRuleWords));
 
 }  // namespace portpool

@@ -147,9 +147,17 @@ class Reader {
                 rule.early_bind = one_of<EarlyBind>(
                     n, {{"promise", EarlyBind::promise}, {"real", EarlyBind::real}});
               }},
+             {"outside_range",
+              [&](const toml::node& n) {
+                rule.outside_range = one_of<OutsideRange>(
+                    n, {{"kernel", OutsideRange::kernel}, {"refuse", OutsideRange::refuse}});
+              }},
              {"port_range", [&](const toml::node& n) { rule.port_range = range(n); }},
          });
     if (!rule.serves) refuse_settings_of_lanes(*table);
+    if (rule.outside_range == OutsideRange::refuse && !rule.port_range) {
+      fail(*table->get("outside_range"), "\"refuse\" means nothing without a port_range; name one");
+    }
     return rule;
   }
 
@@ -169,7 +177,7 @@ class Reader {
   void refuse_settings_of_lanes(const toml::table& table) const {
     for (const auto& [key, node] : table) {
       for (const char* setting : {"sources", "source_policy", "port_range", "on_exhaustion",
-                                  "early_bind"}) {
+                                  "early_bind", "outside_range"}) {
         if (key.str() != setting) continue;
         fail(key.source().begin,
              fmt::format("{} means nothing together with pool = \"none\"; remove one of them",
@@ -250,6 +258,12 @@ class Reader {
              }},
         });
     config.pools.push_back(PoolRule{});
+    if (const std::size_t rows = port_rules(config.pools).size(); rows > kMaxPortRules) {
+      fail(root,
+           fmt::format("with outside_range = \"refuse\" all pools together can name at most {} "
+                       "destinations, and these are {}",
+                       kMaxPortRules - 1, rows - 1));
+    }
     for (const auto& [at, problem] : absent) {
       if (when_absent == AbsentSources::error && !config.sources_optional) {
         fail(at, problem + ", or start without it: sources_optional = true");

@@ -73,6 +73,7 @@ void Daemon::name_pools(const Config& config) {
   std::vector<std::string> names;
   for (const PoolRule& rule : config.pools) names.push_back(rule.name);
   segment_.set_pool_names(names);
+  segment_.set_port_rules(port_rules(config.pools));
 }
 
 void Daemon::apply(const Config& config) {

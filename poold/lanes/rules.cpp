@@ -55,6 +55,25 @@ bool PoolRule::matches(const Endpoint& destination) const {
          std::none_of(exclude.begin(), exclude.end(), fits);
 }
 
+std::vector<PortRule> port_rules(const std::vector<PoolRule>& rules) {
+  std::vector<PortRule> rows;
+  const auto refuses = [](const PoolRule& rule) {
+    return rule.outside_range == OutsideRange::refuse;
+  };
+  if (std::none_of(rules.begin(), rules.end(), refuses)) return rows;
+  for (std::uint32_t i = 0; i < rules.size(); ++i) {
+    const PoolRule& rule = rules[i];
+    const PortRange range = refuses(rule) && rule.port_range ? *rule.port_range : PortRange{};
+    const auto add = [&](const DestinationPattern& pattern, bool left_out) {
+      rows.push_back({pattern.prefix.base, pattern.prefix.bits, i, pattern.port, left_out, range});
+    };
+    for (const DestinationPattern& pattern : rule.exclude) add(pattern, true);
+    for (const DestinationPattern& pattern : rule.destinations) add(pattern, false);
+    if (rule.destinations.empty()) add({}, false);
+  }
+  return rows;
+}
+
 bool PoolRule::names(const Address& source) const {
   return std::any_of(source_entries.begin(), source_entries.end(),
                      [&](const AddressPrefix& entry) { return entry.contains(source); });

@@ -9,6 +9,7 @@
 
 #include "base/address_text.h"
 #include "kernel/sysctl.h"
+#include "portpool/port_rules.h"
 
 namespace portpool {
 
@@ -29,6 +30,9 @@ enum class OnExhaustion { kernel, fail_fast };
 // What a program is told that asks for the port of a socket before it connects it.
 enum class EarlyBind { promise, real };
 
+// When the pool cannot serve a call: the kernel's path, whatever port it has, or within port_range.
+enum class OutsideRange { kernel, refuse };
+
 struct PoolRule {
   std::string name = "default";
   std::vector<DestinationPattern> destinations;  // empty: every destination
@@ -39,11 +43,15 @@ struct PoolRule {
   SourcePolicy source_policy = SourcePolicy::fill;
   OnExhaustion on_exhaustion = OnExhaustion::kernel;
   EarlyBind early_bind = EarlyBind::promise;
+  OutsideRange outside_range = OutsideRange::kernel;
   std::optional<kernel::PortRange> port_range;  // default: ip_local_port_range
 
   bool matches(const Endpoint& destination) const;
   bool names(const Address& source) const;
 };
+
+// What programs are told of rules with OutsideRange::refuse; nothing when there is none.
+std::vector<PortRule> port_rules(const std::vector<PoolRule>& rules);
 
 // The index of the first rule that matches; the last rule matches everything.
 std::uint32_t rule_for(const std::vector<PoolRule>& rules, const Endpoint& destination);

@@ -78,7 +78,7 @@ std::uint64_t make_generation() {
 }  // namespace
 
 struct SegmentSections {
-  Section directory, lane_infos, pools;
+  Section directory, lane_infos, pools, port_rules;
   std::size_t structure_size;
   Section requests, first_calls, shards, lane_hints, trace;
   std::size_t hints_size;
@@ -94,6 +94,7 @@ SegmentSections lay_out(const SegmentSize& wanted) {
   sections.directory = structure.add<DirectoryEntry>(std::max(64U, wanted.lanes * kEntriesPerLane));
   sections.lane_infos = structure.add<LaneInfo>(wanted.lanes);
   sections.pools = structure.add<PoolInfo>(kMaxPools);
+  sections.port_rules = structure.add<PortRules>(1);
   sections.structure_size = structure.end();
   Layout hints;
   sections.requests = hints.add<RequestSlot>(kRequestSlots);
@@ -109,7 +110,8 @@ bool are_in(const StructureHeader& header, const SegmentSections& wanted) {
   return header.directory == wanted.directory && header.lane_infos == wanted.lane_infos &&
          header.pools == wanted.pools && header.requests == wanted.requests &&
          header.shards == wanted.shards && header.lane_hints == wanted.lane_hints &&
-         header.trace == wanted.trace && header.first_calls == wanted.first_calls;
+         header.trace == wanted.trace && header.first_calls == wanted.first_calls &&
+         header.port_rules == wanted.port_rules;
 }
 
 // A memory file that is open for writing here, and that nobody but this user (and root) can open.
@@ -166,6 +168,7 @@ Segment::Segment(const SegmentSections& sections, const NetworkNamespace& networ
   header.directory = sections.directory;
   header.lane_infos = sections.lane_infos;
   header.pools = sections.pools;
+  header.port_rules = sections.port_rules;
   header.requests = sections.requests;
   header.shards = sections.shards;
   header.lane_hints = sections.lane_hints;
@@ -260,6 +263,17 @@ void Segment::set_pool_names(std::span<const std::string> names) {
       std::atomic_ref(info.name[c]).store(name[c], std::memory_order_relaxed);
     }
   }
+}
+
+void Segment::set_port_rules(std::span<const PortRule> rules) {
+  PortRules& table = writer().port_rules();
+  const std::uint32_t sequence = table.sequence.load(std::memory_order_relaxed) | 1U;
+  table.sequence.store(sequence, std::memory_order_relaxed);
+  std::atomic_thread_fence(std::memory_order_release);
+  const auto count = static_cast<std::uint32_t>(std::min<std::size_t>(rules.size(), kMaxPortRules));
+  for (std::uint32_t i = 0; i < count; ++i) store_rule(table.rows[i], rules[i]);
+  table.count.store(count, std::memory_order_relaxed);
+  table.sequence.store(sequence + 1, std::memory_order_release);
 }
 
 }  // namespace portpool

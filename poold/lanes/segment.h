@@ -10,6 +10,7 @@
 
 #include "base/clock.h"
 #include "base/descriptor.h"
+#include "portpool/port_rules.h"
 #include "portpool/segment.h"
 
 namespace portpool {
@@ -38,6 +39,7 @@ class StructureWriter {
   }
   LaneInfo& lane_info(std::uint32_t i) const { return writable(view_.lane_info(i)); }
   PoolInfo& pool(std::uint32_t i) const { return writable(view_.pool(i)); }
+  PortRules& port_rules() const { return writable(*view_.port_rules()); }
 
   // Replaces what stands in the place of the directory.
   void write_entry(std::uint32_t place, const LaneKey& key, const LaneChoice& choice) const;
@@ -95,6 +97,8 @@ class Segment {
   void set_control(const Control& control);
   void beat();
   void set_pool_names(std::span<const std::string> names);
+  // At most kMaxPortRules.
+  void set_port_rules(std::span<const PortRule> rules);
 
  private:
   struct MemoryFile {

@@ -64,6 +64,7 @@ std::map<std::string, Place> fields_of_StructureHeader() {
           PORTPOOL_FIELD(H, lane_hints),
           PORTPOOL_FIELD(H, trace),
           PORTPOOL_FIELD(H, first_calls),
+          PORTPOOL_FIELD(H, port_rules),
           PORTPOOL_FIELD(H, reserved1),
           PORTPOOL_FIELD(H, heartbeat),
           PORTPOOL_FIELD(H, heartbeat_ns),
@@ -128,6 +129,17 @@ std::map<std::string, Place> fields_of_LatencyHistogram() {
 
 std::map<std::string, Place> fields_of_PoolInfo() { return {PORTPOOL_FIELD(PoolInfo, name)}; }
 
+std::map<std::string, Place> fields_of_PortRules() {
+  return {PORTPOOL_FIELD(PortRules, sequence), PORTPOOL_FIELD(PortRules, count),
+          PORTPOOL_FIELD(PortRules, rows)};
+}
+
+std::map<std::string, Place> fields_of_PortRuleWords() {
+  using R = PortRuleWords;
+  return {PORTPOOL_FIELD(R, prefix), PORTPOOL_FIELD(R, kind), PORTPOOL_FIELD(R, port),
+          PORTPOOL_FIELD(R, range), PORTPOOL_FIELD(R, reserved)};
+}
+
 std::map<std::string, Place> fields_of_TraceEntry() {
   using E = TraceEntry;
   return {PORTPOOL_FIELD(E, sequence),    PORTPOOL_FIELD(E, started_ns),
@@ -144,6 +156,7 @@ Structs compiled() {
           PORTPOOL_STRUCT(DirectoryEntry),   PORTPOOL_STRUCT(RequestSlot),
           PORTPOOL_STRUCT(LaneHints),        PORTPOOL_STRUCT(Shard),
           PORTPOOL_STRUCT(LatencyHistogram), PORTPOOL_STRUCT(PoolInfo),
+          PORTPOOL_STRUCT(PortRules),        PORTPOOL_STRUCT(PortRuleWords),
           PORTPOOL_STRUCT(TraceEntry),       PORTPOOL_STRUCT(FirstCalls)};
 }
 
@@ -197,9 +210,13 @@ TEST(LayoutPage, ShowsEachFieldWhereItIs) {
 // Guards the lists above: a field that is missing there shows as a hole.
 TEST(LayoutPage, ListsLeaveNoFieldOut) {
   // Bytes that alignment leaves unused.
-  const std::map<std::string, std::size_t> padding = {
-      {"DirectoryEntry", 12},        {"HintsHeader", 60 + 48}, {"RequestSlot", 16},
-      {"LaneHints", 12 + 24 + 2688}, {"Shard", 2560},          {"TraceEntry", 40}};
+  const std::map<std::string, std::size_t> padding = {{"DirectoryEntry", 12},
+                                                      {"PortRules", 56},
+                                                      {"HintsHeader", 60 + 48},
+                                                      {"RequestSlot", 16},
+                                                      {"LaneHints", 12 + 24 + 2688},
+                                                      {"Shard", 2560},
+                                                      {"TraceEntry", 40}};
   for (const auto& [name, structure] : compiled()) {
     std::size_t covered = 0;
     for (const auto& [field, place] : structure.fields) covered += place.size;

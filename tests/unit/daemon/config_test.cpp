@@ -158,6 +158,8 @@ TEST(Config, RefusalsNameThePlaceAndWhatWasExpected) {
                    "c.toml:2:12: ", "not belong to this host"},
            Refused{"[[pool]]\nsource_policy = \"x\"", "c.toml:2:17: ", "\"balance\""},
            Refused{"[[pool]]\non_exhaustion = false", "c.toml:2:17: ", "\"fail-fast\""},
+           Refused{"[[pool]]\noutside_range = \"refuse\"",
+                   "c.toml:2:17: ", "means nothing without a port_range"},
            Refused{"[[pool]]\nearly_bind = \"late\"", "c.toml:2:14: ", "\"promise\""},
            Refused{"[pool]\nname = \"a\"", "c.toml:1:", "expected [[pool]] tables"},
            Refused{"pool = \"a\"", "c.toml:1:8: ", "expected [[pool]] tables"},
@@ -197,7 +199,7 @@ TEST(Config, AnUnknownKeyIsNamedWithThoseThatExist) {
   const std::string pool = error_of("[[pool]]\nname = \"a\"\nports = \"1-2\"");
   EXPECT_TRUE(pool.starts_with("c.toml:3:1: unknown key \"ports\"")) << pool;
   for (const char* key : {"name", "destinations", "exclude", "pool", "sources", "source_policy",
-                          "on_exhaustion", "early_bind", "port_range"}) {
+                          "on_exhaustion", "early_bind", "outside_range", "port_range"}) {
     EXPECT_NE(pool.find(key, pool.find("known here")), std::string::npos) << key;
   }
 }

@@ -24,7 +24,8 @@ namespace portpool::test {
 namespace {
 
 constexpr Section StructureHeader::*kInStructure[] = {
-    &StructureHeader::directory, &StructureHeader::lane_infos, &StructureHeader::pools};
+    &StructureHeader::directory, &StructureHeader::lane_infos, &StructureHeader::pools,
+    &StructureHeader::port_rules};
 constexpr Section StructureHeader::*kInHints[] = {
     &StructureHeader::requests, &StructureHeader::shards, &StructureHeader::lane_hints,
     &StructureHeader::trace, &StructureHeader::first_calls};
@@ -180,7 +181,9 @@ TEST_F(OpenSegment, EachSectionsGeometryIsChecked) {
       s = good;
     };
     constexpr auto kHuge = std::numeric_limits<std::uint64_t>::max();
-    if (section != &StructureHeader::first_calls) expect_refused({}, "no section");
+    const bool may_be_missing =
+        section == &StructureHeader::first_calls || section == &StructureHeader::port_rules;
+    if (!may_be_missing) expect_refused({}, "no section");
     expect_refused({good.offset, good.stride, 0}, "no element");
     expect_refused({good.offset, good.stride, ~std::uint32_t{0}}, "too many elements");
     expect_refused({good.offset, 0, good.count}, "no stride");
@@ -221,11 +224,14 @@ TEST_F(OpenSegment, AFailedOpenLeavesTheViewAlone) {
   EXPECT_EQ(view_.lane_count(), 3U);
 }
 
-// A poold before 3.1 knows nothing of first calls.
-TEST_F(OpenSegment, FirstCallsMayBeMissing) {
+// A poold before 3.1 knows nothing of first calls and port rules.
+TEST_F(OpenSegment, FirstCallsAndPortRulesMayBeMissing) {
   header().first_calls = {};
+  header().port_rules = {};
   ASSERT_EQ(open(), SegmentCheck::ok);
   EXPECT_EQ(view_.first_calls_count(), 0U);
+  EXPECT_EQ(view_.port_rules(), nullptr);
+  EXPECT_TRUE(required_range(view_, {}).empty());
   EXPECT_GT(view_.common_hints_size(), 0U);
 }
 
