@@ -27,6 +27,11 @@ std::vector<doctor::PoolRange> pool_ranges(const std::string& config) {
   return ranges;
 }
 
+std::vector<std::string> absent_sources(const std::string& config) {
+  if (config.empty()) return {};
+  return load_config(config, AbsentSources::warning).warnings;
+}
+
 std::optional<doctor::LaneTableState> lane_table_of(const std::string& socket) {
   try {
     const Report report = read_report(SegmentReader(socket).view());
@@ -35,7 +40,8 @@ std::optional<doctor::LaneTableState> lane_table_of(const std::string& socket) {
         report.lane_places,
         static_cast<std::uint32_t>(report.lanes.size()),
         report.fallbacks[static_cast<std::size_t>(FallbackReason::k_no_lane)],
-        {}};
+        {},
+        report.fallbacks[static_cast<std::size_t>(FallbackReason::k_no_source)]};
     for (const Endpoint& destination : report.rewritten()) {
       state.rewritten.push_back(to_text(destination));
     }
@@ -58,6 +64,8 @@ class Doctor {
     if (destination_) return doctor::explain_destination(*destination_, questions_);
     doctor::Facts facts = doctor::gather_facts(questions_);
     facts.lane_table = lane_table_of(options_.socket);
+    facts.has_config = !options_.config.empty();
+    facts.absent_sources = absent_sources(options_.config);
     facts.earlier = std::move(earlier_);
     earlier_ = facts.counters;
     return doctor::run_checks(facts);

@@ -18,6 +18,7 @@
 #include "base/address_text.h"
 #include "base/descriptor.h"
 #include "base/error.h"
+#include "kernel/addresses.h"
 #include "kernel/routes.h"
 #include "lanes/segment.h"
 
@@ -99,7 +100,7 @@ class Reader {
 
   struct Absent {  // a source
     toml::source_position at;
-    std::string problem;
+    SourceProblem problem;
   };
 
   PoolRule pool(const toml::node& node, std::vector<Absent>& absent) const {
@@ -128,8 +129,8 @@ class Reader {
                 for (const auto& [item, at] : texts(n, kSourceForm)) {
                   const auto problem = add_source(rule, item);
                   if (!problem) continue;
-                  if (!problem->absent) fail(*at, problem->text);
-                  absent.push_back({at->source().begin, problem->text});
+                  if (problem->kind == SourceProblem::Kind::wrong) fail(*at, problem->text);
+                  absent.push_back({at->source().begin, *problem});
                 }
               }},
              {"source_policy",
@@ -265,10 +266,12 @@ class Reader {
                        kMaxPortRules - 1, rows - 1));
     }
     for (const auto& [at, problem] : absent) {
-      if (when_absent == AbsentSources::error && !config.sources_optional) {
-        fail(at, problem + ", or start without it: sources_optional = true");
+      const bool is_error = when_absent == AbsentSources::error && !config.sources_optional &&
+                            problem.kind == SourceProblem::Kind::absent;
+      if (is_error) {
+        fail(at, problem.text + ", or start without it: sources_optional = true");
       }
-      config.warnings.push_back(placed(at, problem + "; it is used as soon as it is there"));
+      config.warnings.push_back(placed(at, problem.text + "; it is used as soon as it is there"));
     }
     return config;
   }
@@ -349,6 +352,31 @@ kernel::Answer<std::vector<Address>> local_sources(const AddressPrefix& prefix) 
   return found.empty() ? Sources::absent() : Sources(found);
 }
 
+namespace {
+
+SourceProblem absent_source(const std::string& text, const AddressPrefix& prefix) {
+  using kernel::LocalAddresses;
+  using Kind = SourceProblem::Kind;
+  const LocalAddresses own = kernel::local_addresses().value().value_or(LocalAddresses{});
+  for (const auto& [address, why] : own.pending()) {
+    if (!prefix.contains(address)) continue;
+    if (why == LocalAddresses::Pending::tentative) {
+      return {fmt::format("source {} is still tentative (duplicate address detection)", text),
+              Kind::coming};
+    }
+    return {fmt::format("source {} is another host's as well (dadfailed, says ip addr); take it "
+                        "away there, and add it here anew",
+                        text),
+            Kind::absent};
+  }
+  return {fmt::format(
+              "source {0} does not belong to this host; add it with: ip addr add {0} dev INTERFACE",
+              text),
+          Kind::absent};
+}
+
+}  // namespace
+
 std::optional<SourceProblem> add_source(PoolRule& rule, const std::string& text) {
   const auto prefix = parse_prefix(text);
   if (!prefix) {
@@ -360,13 +388,7 @@ std::optional<SourceProblem> add_source(PoolRule& rule, const std::string& text)
         fmt::format("whether source {} belongs to this host is not known: {}", text, found.why())};
   }
   rule.source_entries.push_back(*prefix);
-  if (found.is_absent()) {
-    return SourceProblem{
-        fmt::format(
-            "source {0} does not belong to this host; add it with: ip addr add {0} dev INTERFACE",
-            text),
-        true};
-  }
+  if (found.is_absent()) return absent_source(text, *prefix);
   for (const Address& address : *found) {
     if (std::find(rule.sources.begin(), rule.sources.end(), address) == rule.sources.end()) {
       rule.sources.push_back(address);

@@ -47,13 +47,19 @@ Config default_config();
 kernel::Answer<std::vector<Address>> local_sources(const AddressPrefix& prefix);
 
 struct SourceProblem {
+  enum class Kind {
+    wrong,   // the text, or there are too many
+    absent,  // not here now: the rule has it and can do without
+    coming,  // this host's, and to be used in a moment (IPv6: duplicates are looked for)
+  };
   std::string text;
-  bool absent = false;  // well-formed, and not here now: the rule has it and can do without
+  Kind kind = Kind::wrong;
 };
 // Adds the addresses that `text` ("10.0.0.5", "10.0.0.8/30") stands for to the rule's sources.
 std::optional<SourceProblem> add_source(PoolRule& rule, const std::string& text);
 
-// What a source that is not this host's means, where sources_optional does not say.
+// What an absent source means, where sources_optional does not say. One that is coming is never an
+// error.
 enum class AbsentSources { error, warning };
 
 // Throws UserError naming file, line, column and what was expected. The file must be a regular one

@@ -15,6 +15,9 @@ using std::chrono::nanoseconds;
 // Lists of bound sockets cost milliseconds even when empty: their share is one in this many.
 constexpr int kBlockedShare = 400;
 constexpr nanoseconds kShortestBlockedPause = std::chrono::milliseconds(500);
+// Addresses may come and go by the thousand.
+constexpr int kAddressShare = 20;
+constexpr nanoseconds kShortestAddressPause = std::chrono::milliseconds(10);
 
 }  // namespace
 
@@ -34,12 +37,28 @@ Reconciler::Reconciler(EventLoop& loop, const StructureWriter& structure,
       work_timer_(loop.add_timer([this] { work(); })),
       pass_timer_(loop.add_timer([this] { start_walk(); })),
       answers_timer_(loop.add_timer([this] { work(); })),
-      attention_turns_(loop, [this] {
-        const Turn turn = attention_.serve();
-        set_timers();
-        return turn;
+      attention_turns_(loop,
+                       [this] {
+                         const Turn turn = attention_.serve();
+                         set_timers();
+                         return turn;
+                       }),
+      address_turns_(loop, [this] {
+        nanoseconds cost{0};
+        {
+          const CpuMeter meter(cost);
+          read_settings();
+        }
+        work();
+        return Turn{std::max(cost * kAddressShare, kShortestAddressPause)};
       }) {
   loop_.watch(walker_.fd(), [this] { walk_ended(); });
+  if (address_events_.fd() >= 0) {
+    loop_.watch(address_events_.fd(), [this] {
+      address_events_.drain();
+      address_turns_.ask();
+    });
+  }
   read_settings();
   const int settings = loop_.add_timer([this] {
     read_settings();
@@ -51,7 +70,10 @@ Reconciler::Reconciler(EventLoop& loop, const StructureWriter& structure,
   loop_.set_timer(work_timer_, nanoseconds(0));
 }
 
-Reconciler::~Reconciler() { loop_.unwatch(walker_.fd()); }
+Reconciler::~Reconciler() {
+  loop_.unwatch(walker_.fd());
+  if (address_events_.fd() >= 0) loop_.unwatch(address_events_.fd());
+}
 
 void Reconciler::set_rules(std::vector<PoolRule> rules) {
   work_.settings.set_rules(std::move(rules));

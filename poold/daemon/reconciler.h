@@ -22,6 +22,7 @@
 #include "daemon/table_room.h"
 #include "daemon/turns.h"
 #include "daemon/walker.h"
+#include "kernel/address_events.h"
 
 namespace portpool {
 
@@ -50,6 +51,7 @@ class Reconciler {
   void process_ended(bool nobody_left);
 
   // Reads sysctls, sources and routes again; every kSettingsPause by itself.
+  // Besides, when an address has come or gone.
   void read_settings();
   static constexpr std::chrono::milliseconds kSettingsPause{250};
 
@@ -77,6 +79,8 @@ class Reconciler {
   int pass_timer_;
   int answers_timer_;
   Turns attention_turns_;
+  kernel::AddressEvents address_events_;
+  Turns address_turns_;
 };
 
 }  // namespace portpool

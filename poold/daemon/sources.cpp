@@ -52,10 +52,20 @@ void log_changes(const PoolRule& rule, const std::vector<Address>& now) {
     if (holds(rule.sources, address)) continue;
     spdlog::info("pool {}: source {} has come to this host", rule.name, to_text(address));
   }
-  if (now.empty()) {
-    spdlog::warn("pool {}: no source is left; its destinations are refused until one is back",
-                 rule.name);
-  }
+  const auto of_v4 = [](const Address& address) { return is_v4(address); };
+  const auto count_v4 = [&](const std::vector<Address>& of) {
+    return static_cast<std::size_t>(std::count_if(of.begin(), of.end(), of_v4));
+  };
+  const std::size_t v4 = count_v4(now);
+  const std::size_t v4_before = count_v4(rule.sources);
+  const bool lost_v4 = v4 == 0 && v4_before > 0;
+  const bool lost_v6 = now.size() == v4 && rule.sources.size() > v4_before;
+  if (!lost_v4 && !lost_v6) return;
+  const char* family = now.empty() ? "" : lost_v4 ? "IPv4 " : "IPv6 ";
+  spdlog::warn(
+      "pool {}: no {}source is left; connects to its {}destinations take the kernel's path "
+      "(no_source) until one is back",
+      rule.name, family, family);
 }
 
 }  // namespace

@@ -21,6 +21,7 @@ Check check_descriptors(const Facts& facts);
 Check check_port_range(const Facts& facts);
 Check check_reserved_ports(const Facts& facts);
 Check check_pool_ranges(const Facts& facts);
+Check check_pool_sources(const Facts& facts);
 Check check_time_wait_reuse(const Facts& facts);
 Check check_timestamps(const Facts& facts);
 Check check_time_wait_recycling(const Facts& facts);
@@ -48,6 +49,7 @@ inline constexpr CheckEntry kChecks[] = {
     {"early-binds", check_early_binds},
     {"port-range", check_port_range},
     {"lane-table", check_lane_table},
+    {"pool-sources", check_pool_sources},
     {"shim", check_shim},
     {"tw-recycle", check_time_wait_recycling},
     {"timestamps", check_timestamps},

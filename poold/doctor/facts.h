@@ -48,6 +48,7 @@ struct LaneTableState {  // of the daemon that runs here
   std::uint32_t in_service = 0;
   std::uint64_t without_lane = 0;      // connects on the kernel's path for want of a lane, so far
   std::vector<std::string> rewritten;  // destinations that are rewritten inside connect()
+  std::uint64_t without_source = 0;    // connects that found none of their pool's sources, so far
 };
 
 struct Facts {
@@ -62,6 +63,8 @@ struct Facts {
   std::optional<kernel::Conntrack> conntrack;
   std::vector<ConfiguredSetting> configured;
   std::vector<PoolRange> pools;
+  bool has_config = false;
+  std::vector<std::string> absent_sources;   // of the configuration: which, and what is so of each
   std::optional<LaneTableState> lane_table;  // nullopt: no daemon, or none that lets us look
   std::string daemon_socket;                 // where poold is expected
   std::vector<std::string> unix_listeners;

@@ -118,11 +118,16 @@ int on_message(const nlmsghdr* header, void* data) {
   const nlattr* own = attributes.local != nullptr ? attributes.local : attributes.address;
   Address address;
   if (own == nullptr || !address_of(own, address)) return MNL_CB_OK;
-  const bool tentative =
-      (attributes.flags & IFA_F_TENTATIVE) != 0 && (attributes.flags & IFA_F_OPTIMISTIC) == 0;
-  if (tentative || (attributes.flags & IFA_F_DADFAILED) != 0) return MNL_CB_OK;
   const unsigned interface = dump.interfaces.flags(message->ifa_index);
   if ((interface & IFF_UP) == 0) return MNL_CB_OK;
+  const bool tentative =
+      (attributes.flags & IFA_F_TENTATIVE) != 0 && (attributes.flags & IFA_F_OPTIMISTIC) == 0;
+  const bool duplicate = (attributes.flags & IFA_F_DADFAILED) != 0;
+  if (tentative || duplicate) {
+    using Pending = LocalAddresses::Pending;
+    dump.found.add_pending(address, duplicate ? Pending::duplicate : Pending::tentative);
+    return MNL_CB_OK;
+  }
   dump.found.add(address);
   if ((interface & IFF_LOOPBACK) != 0 && message->ifa_family == AF_INET) {
     AddressPrefix prefix{address, kV4BitsBefore + message->ifa_prefixlen};

@@ -2,6 +2,7 @@
 // network namespace.
 #pragma once
 
+#include <utility>
 #include <vector>
 
 #include "base/address_text.h"
@@ -21,13 +22,19 @@ class LocalAddresses {
   // Those that interfaces have, in the kernel's order.
   const std::vector<Address>& all() const { return addresses_; }
 
+  // IPv6 addresses that an interface has and no socket may use: the kernel still looks for
+  // duplicates of it (a second, as a rule), or has found one.
+  enum class Pending { tentative, duplicate };
+  void add_pending(const Address& address, Pending why) { pending_.emplace_back(address, why); }
+  const std::vector<std::pair<Address, Pending>>& pending() const { return pending_; }
+
  private:
   std::vector<Address> addresses_;
+  std::vector<std::pair<Address, Pending>> pending_;
   std::vector<AddressPrefix> loopback_;
 };
 
-// One dump, some microseconds for each address. Left out: addresses on interfaces that are down,
-// and IPv6 ones that are tentative or were found twice (a socket cannot have them as its source).
+// One dump, some microseconds for each address. Left out: addresses on interfaces that are down.
 // Value or unknown.
 Answer<LocalAddresses> local_addresses();
 

@@ -30,6 +30,9 @@ class FarSide {
   FarSide(const FarSide&) = delete;
   FarSide& operator=(const FarSide&) = delete;
 
+  // Of its process, for nsenter(1).
+  pid_t pid() const { return pid_; }
+
  private:
   pid_t pid_ = -1;
 };

@@ -92,6 +92,18 @@ TEST_F(Range, PoolsOutsideIt) {
                {"10,000 of those are reserved"});
 }
 
+TEST_F(Range, SourcesThatAreAway) {
+  const TempDir directory;
+  const std::string config = directory.write(
+      "poold.toml", "[[pool]]\nsources = [\"127.0.0.1\", \"10.5.0.1\", \"10.5.0.2\"]\n");
+  expect_check(diagnose({"--config", config}), "pool-sources", "warn",
+               {"2 sources", config + ":2:25: source 10.5.0.1 does not belong to this host"});
+  net.add_address("10.5.0.1/32");
+  expect_check(diagnose({"--config", config}), "pool-sources", "warn", {"1 source ", "10.5.0.2"});
+  net.add_address("10.5.0.2/32");
+  expect_check(diagnose({"--config", config}), "pool-sources", "ok");
+}
+
 TEST_F(Range, ServicesInsideIt) {
   net.set_port_range(20000, 29999);
   const int fd = tcp_socket(AF_INET);

@@ -1,7 +1,13 @@
 #include "kernel/addresses.h"
 
-#include <cstdlib>
+#include <poll.h>
 
+#include <algorithm>
+#include <cstdlib>
+#include <utility>
+
+#include "kernel/address_events.h"
+#include "support/eventually.h"
 #include "support/no_descriptors.h"
 #include "unit/kernel/private_namespace.h"
 #include "unit/kernel/tcp_sockets.h"
@@ -64,6 +70,45 @@ TEST_F(AddressesTest, TentativeOnesAreNotThereYet) {
   ASSERT_NO_FATAL_FAILURE(ip("addr add 2001:db8::1/64 dev d0"));  // d1 is down: no carrier
   ASSERT_NO_FATAL_FAILURE(ip("addr add 2001:db8::2/64 dev d0 nodad"));
   EXPECT_FALSE(has("2001:db8::1"));
+  const std::pair wanted{address("2001:db8::1"), LocalAddresses::Pending::tentative};
+  const auto found = local_addresses();
+  EXPECT_EQ(found->pending().front(), wanted);
+}
+
+TEST_F(AddressesTest, DuplicatesAreNamedAsSuch) {
+  ASSERT_NO_FATAL_FAILURE(ip("link add d0 type veth peer name d1"));
+  for (const std::string link : {"d0", "d1"})
+    ASSERT_NO_FATAL_FAILURE(ip("link set " + link + " up"));
+  ASSERT_NO_FATAL_FAILURE(ip("addr add 2001:db8::1/64 dev d1 nodad"));
+  ASSERT_NO_FATAL_FAILURE(ip("addr add 2001:db8::1/64 dev d0"));
+  const std::pair wanted{address("2001:db8::1"), LocalAddresses::Pending::duplicate};
+  EXPECT_TRUE(test::eventually([&] {
+    const auto found = local_addresses();
+    return found && std::count(found->pending().begin(), found->pending().end(), wanted) == 1;
+  }));
+}
+
+TEST_F(AddressesTest, ComingAndGoingIsToldAtOnce) {
+  AddressEvents events;
+  ASSERT_GE(events.fd(), 0);
+  const auto is_told = [&] {
+    pollfd poll{events.fd(), POLLIN, 0};
+    return ::poll(&poll, 1, 0) == 1;
+  };
+  EXPECT_FALSE(is_told());
+  for (const std::string change : {"add 10.1.2.3/32", "del 10.1.2.3/32", "add 2001:db8::7/128"}) {
+    ASSERT_NO_FATAL_FAILURE(ip("addr " + change + " dev lo"));
+    EXPECT_TRUE(is_told()) << change;
+    events.drain();
+    EXPECT_FALSE(is_told()) << change;
+  }
+}
+
+TEST_F(AddressesTest, WithoutADescriptorNothingIsTold) {
+  const test::NoDescriptors none;
+  AddressEvents events;
+  EXPECT_EQ(events.fd(), -1);
+  events.drain();
 }
 
 TEST_F(AddressesTest, ManyAddressesNeedManyMessages) {
