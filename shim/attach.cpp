@@ -17,6 +17,7 @@
 #include "portpool/memory_file.h"
 #include "portpool/system_call.h"
 #include "shim/mapping.h"
+#include "shim/own_descriptor.h"
 #include "shim/parts.h"
 #include "shim/process.h"
 
@@ -53,25 +54,7 @@ std::atomic<std::uint64_t> last_beat;
 std::atomic<std::uint64_t> last_beat_ns;
 std::atomic<std::uint64_t> uncounted[kFallbackReasons];
 
-// Own descriptors are opened and closed by system calls, past every interposed function.
-class Descriptor {
- public:
-  Descriptor() = default;
-  explicit Descriptor(long fd) : fd_(static_cast<int>(fd)) {}
-  ~Descriptor() {
-    if (fd_ >= 0) system_call(SYS_close, fd_);
-  }
-  void take(int fd) { fd_ = fd; }
-  Descriptor(const Descriptor&) = delete;
-  Descriptor& operator=(const Descriptor&) = delete;
-  int get() const { return fd_; }
-  explicit operator bool() const { return fd_ >= 0; }
-
- private:
-  int fd_ = -1;
-};
-
-NetworkNamespace namespace_of(const Descriptor& socket) {
+NetworkNamespace namespace_of(const OwnDescriptor& socket) {
   NetworkNamespace result;
   socklen_t length = sizeof result.cookie;
   if (system_call(SYS_getsockopt, socket.get(), SOL_SOCKET, SO_NETNS_COOKIE, &result.cookie,
@@ -83,21 +66,43 @@ NetworkNamespace namespace_of(const Descriptor& socket) {
   return result;
 }
 
+#ifdef SYS_newfstatat
+// By system calls: of stat() and clock_gettime() another library may tell a time of its own.
+bool somebody_waited_in_vain() {
+  struct stat info {};
+  timespec now{};
+  return system_call(SYS_newfstatat, AT_FDCWD, settings.socket_path, &info, 0) == 0 &&
+         S_ISSOCK(info.st_mode) && system_call(SYS_clock_gettime, CLOCK_REALTIME, &now) == 0 &&
+         is_touched(info.st_mtim, now);
+}
+#else
+bool somebody_waited_in_vain() { return false; }
+#endif
+
+// For those who come after us (portpool/handover.h).
+void note_wait(std::uint64_t deadline) {
+  const ErrnoKeeper keep;
+  if (now_ns() >= deadline) {
+    system_call(SYS_utimensat, AT_FDCWD, settings.socket_path, nullptr, 0);
+  }
+}
+
 // When the queue of those who wait to be accepted is full, waits for a place in it, behind those
 // who wait already; at most until `deadline`.
-bool connect_when_there_is_room(const Descriptor& socket, const sockaddr_un& address,
+bool connect_when_there_is_room(const OwnDescriptor& socket, const sockaddr_un& address,
                                 std::uint64_t deadline) {
   system_call(SYS_fcntl, socket.get(), F_SETFL, 0);
   for (std::uint64_t now = now_ns(); now < deadline; now = now_ns()) {
     const timeval rest{0, static_cast<suseconds_t>((deadline - now) / 1000 + 1)};
     system_call(SYS_setsockopt, socket.get(), SOL_SOCKET, SO_SNDTIMEO, &rest, sizeof rest);
     if (system_call(SYS_connect, socket.get(), &address, sizeof address) == 0) return true;
-    if (errno != EINTR) return false;
+    if (errno != EINTR) break;
   }
+  note_wait(deadline);
   return false;
 }
 
-bool connect_to_daemon(const Descriptor& socket, std::uint64_t deadline) {
+bool connect_to_daemon(const OwnDescriptor& socket, std::uint64_t deadline) {
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
   const std::size_t length = std::strlen(settings.socket_path);
@@ -113,8 +118,8 @@ struct Answer {
   long bytes = -1;
   bool descriptors_lost = false;  // our table is full
   std::size_t descriptors = 0;
-  Descriptor structure;
-  Descriptor hints;
+  OwnDescriptor structure;
+  OwnDescriptor hints;
 };
 
 // Every descriptor that the kernel has put into our table: what is not wanted is closed.
@@ -139,12 +144,13 @@ void take_descriptors(msghdr& header, Answer& answer) {
   }
 }
 
-void receive_answer(const Descriptor& socket, Answer& answer, std::uint64_t deadline) {
+void receive_answer(const OwnDescriptor& socket, Answer& answer, std::uint64_t deadline) {
   constexpr std::size_t kMostDescriptors = 253;  // SCM_MAX_FD, unix(7)
   const std::uint64_t now = now_ns();
   const timespec timeout{0, now < deadline ? static_cast<long>(deadline - now) : 0};
   pollfd ready{socket.get(), POLLIN, 0};
-  if (system_call(SYS_ppoll, &ready, 1, &timeout, nullptr, 0) != 1) return;
+  if (system_call(SYS_ppoll, &ready, 1, &timeout, nullptr, 0) != 1) return note_wait(deadline);
+  const Opening opening;
   iovec part{&answer.message, sizeof answer.message};
   alignas(cmsghdr) char control[CMSG_SPACE(kMostDescriptors * sizeof(int))];
   msghdr header{};
@@ -278,9 +284,18 @@ void count_attachment(const SegmentView& view) {
   }
 }
 
+void open_socket(OwnDescriptor& socket) {
+  const Opening opening;
+  socket.take(system_call(SYS_socket, AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+}
+
 bool attach(FallbackReason& why) {
-  const Descriptor socket(
-      system_call(SYS_socket, AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  if (somebody_waited_in_vain()) {
+    why = FallbackReason::k_attach_timeout;
+    return false;
+  }
+  OwnDescriptor socket;
+  open_socket(socket);
   if (!socket) {
     why = FallbackReason::k_attach_failed;
     return false;

@@ -12,6 +12,7 @@
 #include "portpool/handover.h"
 #include "portpool/system_call.h"
 #include "shim/attach.h"
+#include "shim/own_descriptor.h"
 #include "shim/real.h"
 #include "shim/sockets.h"
 #include "shim/trace.h"
@@ -76,6 +77,7 @@ __attribute__((constructor)) void start() {
   find_main_stack();
   start_socket_table();
   start_trace();
+  start_fork_handlers();
   attach_at_start();
   settings.mode = mode;
 }

@@ -17,6 +17,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "portpool/handover.h"
 
 namespace portpool {
 namespace {
@@ -182,6 +183,7 @@ SocketFile::SocketFile(std::string path, gid_t group, Descriptor listener,
       listener_(std::move(listener)),
       lock_(std::move(lock)) {
   if (owns_file_) remember_place();
+  take_touch_back();
 }
 
 SocketFile SocketFile::make(std::string path, gid_t group, bool everybody) {
@@ -233,6 +235,18 @@ SocketFile::Handles SocketFile::give_up() {
   return handles;
 }
 
+// Making it touches it, too.
+void SocketFile::take_touch_back() const {
+  struct stat status;
+  timespec now{};
+  clock_gettime(CLOCK_REALTIME, &now);
+  if (stat(path_.c_str(), &status) != 0 || !is_touched(status.st_mtim, now)) return;
+  timespec times[2] = {{0, UTIME_OMIT}, now};
+  times[1].tv_sec -= kTouchedNs / 1'000'000'000;
+  // Of a file that is somebody else's it cannot be done; a second later it has no effect any more.
+  utimensat(AT_FDCWD, path_.c_str(), times, 0);
+}
+
 bool SocketFile::is_in_place() const { return identity_ && identity_at(path_) == identity_; }
 
 void SocketFile::remember_place() {
@@ -255,6 +269,7 @@ void SocketFile::make_folder_again() const {
 }
 
 std::optional<Descriptor> SocketFile::mend() {
+  take_touch_back();
   if (!owns_file_ || !listener_) return std::nullopt;
   const bool is_locked = lock_ && lock_->is_in_place();
   if (is_locked && is_in_place()) {
@@ -270,6 +285,7 @@ std::optional<Descriptor> SocketFile::mend() {
     if (is_in_place()) return std::nullopt;
     Descriptor before = std::exchange(listener_, listen_on(path_, group_, everybody_));
     remember_place();
+    take_touch_back();
     spdlog::warn(
         "{} had been removed or replaced, and has been made again; keep what cleans that directory "
         "away from it",

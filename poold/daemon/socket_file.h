@@ -49,8 +49,9 @@ class SocketFile {
   // Sees to it that `path` leads to this socket, and that nobody else can lock the lock file: what
   // is gone (a cleaner of /run or /tmp, a directory removed) is made again. A few system calls
   // while all is well; to be called several times a second. Returns the socket that was listened
-  // on before, when there is a new one: some visitors may still wait there. Says in the log what it
-  // did, and once what it cannot mend: another daemon has the path, or a file there is no socket.
+  // on before, when there is a new one: some visitors may still wait there. Takes back what
+  // programs that had no answer have left (portpool/handover.h). Says in the log what it did, and
+  // once what it cannot mend: another daemon has the path, or a file there is no socket.
   std::optional<Descriptor> mend();
 
   // For a successor: -1 where there is no lock.
@@ -63,6 +64,7 @@ class SocketFile {
              bool owns_file);
 
   bool is_in_place() const;
+  void take_touch_back() const;
   void remember_place();
   void make_folder_again() const;
 

@@ -7,7 +7,6 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <sys/vfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -61,14 +60,7 @@ Answer with_descriptors(const std::string& bytes, const std::vector<int>& fds) {
 class Impostor {
  public:
   Impostor(const std::string& path, const Answer& answer) {
-    sockaddr_un name{};
-    name.sun_family = AF_UNIX;
-    path.copy(name.sun_path, sizeof name.sun_path - 1);
-    const int listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (bind(listener, reinterpret_cast<const sockaddr*>(&name), sizeof name) != 0 ||
-        listen(listener, 100) != 0) {
-      throw std::runtime_error("cannot listen on " + path);
-    }
+    const int listener = listen_at(path);
     pid_ = fork();
     if (pid_ == 0) {
       prctl(PR_SET_PDEATHSIG, SIGKILL);

@@ -5,10 +5,12 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <chrono>
 #include <cstdio>
 #include <exception>
 #include <map>
 #include <ostream>
+#include <thread>
 
 #include "support/sockets.h"
 #include "support/temp_dir.h"
@@ -35,6 +37,8 @@ void begin_attached(char** argv) {
   constexpr int kAttempts = 200;
   const char* attempt = getenv("PORTPOOL_TEST_BEGIN_ATTACHED");
   if (attempt == nullptr || is_attached() || atoi(attempt) >= kAttempts) return;
+  // For two seconds at least: where the daemon let somebody wait in vain, nobody tries for one.
+  std::this_thread::sleep_for(std::chrono::milliseconds(10));
   setenv("PORTPOOL_TEST_BEGIN_ATTACHED", std::to_string(atoi(attempt) + 1).c_str(), 1);
   execv("/proc/self/exe", argv);
 }

@@ -1,12 +1,17 @@
 #include "support/sockets.h"
 
 #include <arpa/inet.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include <cerrno>
+#include <ctime>
 #include <stdexcept>
+#include <system_error>
 
 #include "base/descriptor_passing.h"
 
@@ -137,6 +142,36 @@ void close_with_reset(int fd) {
   const linger reset{1, 0};
   setsockopt(fd, SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
   close(fd);
+}
+
+int listen_at(const std::string& path, int queue) {
+  sockaddr_un name{};
+  name.sun_family = AF_UNIX;
+  path.copy(name.sun_path, sizeof name.sun_path - 1);
+  const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  if (bind(fd, reinterpret_cast<const sockaddr*>(&name), sizeof name) != 0 ||
+      listen(fd, queue) != 0) {
+    throw std::system_error(errno, std::generic_category(), "cannot listen on " + path);
+  }
+  take_touch_back(path);
+  return fd;
+}
+
+namespace {
+// Of the time that take_touch_back() sets.
+constexpr std::time_t kLongAgo = 1'000'000'000;
+}  // namespace
+
+bool was_touched(const std::string& path) {
+  struct stat info {};
+  return stat(path.c_str(), &info) == 0 && info.st_mtim.tv_sec != kLongAgo;
+}
+
+void take_touch_back(const std::string& path) {
+  const timespec times[2] = {{0, UTIME_OMIT}, {kLongAgo, 0}};
+  if (utimensat(AT_FDCWD, path.c_str(), times, 0) != 0) {
+    throw std::system_error(errno, std::generic_category(), "cannot set the time of " + path);
+  }
 }
 
 std::string error_name(int error) {

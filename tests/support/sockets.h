@@ -55,6 +55,13 @@ int take_descriptor(int channel);
 // Closes with a reset, which leaves no TIME_WAIT.
 void close_with_reset(int fd);
 
+// A UNIX stream socket that listens at `path`, as poold leaves its own: with a time of change that
+// lies a while back (portpool/handover.h). Throws std::system_error.
+int listen_at(const std::string& path, int queue = 512);
+// That time: whether somebody has set it to now since.
+bool was_touched(const std::string& path);
+void take_touch_back(const std::string& path);
+
 // "EADDRNOTAVAIL"; "ok" for 0.
 std::string error_name(int error);
 

@@ -104,9 +104,11 @@ TEST(GuestPromise, EverySymbolThatItNeedsIsInMuslToo) {
   if (!std::filesystem::exists(kMuslLibrary)) GTEST_SKIP() << "no musl here";
   const std::set<std::string> needed = symbols({"--undefined-only"}, shim_path());
   const std::set<std::string> offered = symbols({"--defined-only"}, kMuslLibrary);
-  // Weak references of the compiler's start-up code; absent, they are not called.
+  // Weak references, most of them of the compiler's start-up code; absent, they are not called.
   const std::set<std::string> optional{"__gmon_start__", "_ITM_deregisterTMCloneTable",
-                                       "_ITM_registerTMCloneTable", "__cxa_finalize"};
+                                       "_ITM_registerTMCloneTable", "__cxa_finalize",
+                                       // glibc's pthread_atfork(); musl's is asked for by name.
+                                       "__register_atfork"};
   EXPECT_FALSE(needed.empty());
   for (const std::string& symbol : needed) {
     EXPECT_TRUE(offered.contains(symbol) || optional.contains(symbol)) << symbol;

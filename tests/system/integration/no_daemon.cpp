@@ -51,6 +51,7 @@ TEST_F(NoDaemon, SocketThatADeadDaemonLeftBehind) {
   path.copy(name.sun_path, sizeof name.sun_path - 1);
   const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
   ASSERT_EQ(bind(fd, reinterpret_cast<const sockaddr*>(&name), sizeof name), 0);
+  take_touch_back(path);  // as poold did
   expect_native({"PORTPOOL_SOCKET=" + path}, FallbackReason::k_no_daemon);
 }
 
