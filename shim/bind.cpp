@@ -52,9 +52,9 @@ int remember(int fd, SocketState state, bool port_chosen, bool has_source) {
 int bind_call(int fd, const sockaddr* address, socklen_t length) {
   Endpoint wanted;
   SocketState state = socket_state(fd);
-  if (settings.mode == ProcessMode::off || state.kind == SocketKind::other ||
-      length < sizeof(sockaddr_in) || length > sizeof(sockaddr_storage) ||
-      !is_readable(address, length) || !endpoint_from_sockaddr(address, length, wanted)) {
+  if (!is_active() || state.kind == SocketKind::other || length < sizeof(sockaddr_in) ||
+      length > sizeof(sockaddr_storage) || !is_readable(address, length) ||
+      !endpoint_from_sockaddr(address, length, wanted)) {
     return real().bind(fd, address, length);
   }
   if (state.kind == SocketKind::unknown && wanted.port == 0) {
@@ -105,8 +105,7 @@ int bind_call(int fd, const sockaddr* address, socklen_t length) {
 int getsockname_call(int fd, sockaddr* address, socklen_t* length) {
   SocketState state = socket_state(fd);
   const bool unknown = state.kind == SocketKind::unknown;
-  if (settings.mode == ProcessMode::off || (!state.deferred && !unknown) ||
-      !is_readable(length, sizeof *length)) {
+  if (!is_active() || (!state.deferred && !unknown) || !is_readable(length, sizeof *length)) {
     return real().getsockname(fd, address, length);
   }
   const socklen_t room = *length;
@@ -132,7 +131,7 @@ int getsockname_call(int fd, sockaddr* address, socklen_t* length) {
 
 int listen_call(int fd, int backlog) {
   SocketState state = socket_state(fd);
-  if (settings.mode == ProcessMode::off || !state.deferred || state.started || !is_tcp(fd)) {
+  if (!is_active() || !state.deferred || state.started || !is_tcp(fd)) {
     return real().listen(fd, backlog);
   }
   const int errno_before = errno;

@@ -26,6 +26,8 @@ int getsockopt_call(int fd, int level, int name, void* value, socklen_t* length)
 int fcntl_call(int (*real_function)(int, int, ...), int fd, int command, void* argument);
 int ioctl_call(int fd, unsigned long request, void* argument);
 int mlockall_call(int flags);
+int prctl_call(int option, unsigned long a, unsigned long b, unsigned long c, unsigned long d);
+long syscall_call(long number, long a, long b, long c, long d, long e, long f);
 int setns_call(int fd, int type);
 int unshare_call(int flags);
 

@@ -55,9 +55,8 @@ Release release_at_close(int fd, const SocketState& state) {
 }  // namespace
 
 int close_call(int fd) {
-  if (settings.mode == ProcessMode::off) return real().close(fd);
   const SocketState state = take_socket_state(fd);
-  if (!state.holds_port()) return real().close(fd);
+  if (!state.holds_port() || !is_active()) return real().close(fd);
   const Release how = release_at_close(fd, state);
   const int result = real().close(fd);
   give_back(state, how);
@@ -66,7 +65,7 @@ int close_call(int fd) {
 
 // libc closes the stream's descriptor by a close() of its own.
 int fclose_call(FILE* stream) {
-  if (settings.mode == ProcessMode::off) return real().fclose(stream);
+  if (!is_active()) return real().fclose(stream);
   SocketState state;
   Release how = Release::quarantine;
   {
@@ -82,7 +81,7 @@ int fclose_call(FILE* stream) {
 
 int close_range_call(unsigned first, unsigned last, int flags) {
   const int result = real().close_range(first, last, flags);
-  if (result != 0) return result;
+  if (result != 0 || !is_active()) return result;
   if ((flags & static_cast<int>(CLOSE_RANGE_UNSHARE)) != 0) close_socket_table();
   if ((flags & static_cast<int>(CLOSE_RANGE_CLOEXEC)) == 0 && !in_borrowed_memory()) {
     forget_sockets(first, last);
@@ -92,7 +91,7 @@ int close_range_call(unsigned first, unsigned last, int flags) {
 
 void closefrom_call(int first) {
   real().closefrom(first);
-  if (in_borrowed_memory()) return;
+  if (!is_active() || in_borrowed_memory()) return;
   forget_sockets(first < 0 ? 0 : static_cast<unsigned>(first), ~0U);
 }
 

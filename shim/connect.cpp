@@ -7,6 +7,7 @@
 #include "shim/attach.h"
 #include "shim/call.h"
 #include "shim/calls.h"
+#include "shim/filter.h"
 #include "shim/kernel_path.h"
 #include "shim/lanes.h"
 #include "shim/pool_path.h"
@@ -220,8 +221,8 @@ void end_attempt(int fd, int family, SocketState& state) {
 
 int connect_call(int fd, const sockaddr* address, socklen_t length) {
   SocketState state = socket_state(fd);
-  if (settings.mode == ProcessMode::off || state.kind == SocketKind::other ||
-      !may_be_read(address, length)) {
+  if (!is_active()) return connect_passed_on(fd, address, length, state);
+  if (state.kind == SocketKind::other || !may_be_read(address, length)) {
     return real().connect(fd, address, length);
   }
   if (address->sa_family == AF_UNSPEC) return disconnect_call(fd, address, length, state);

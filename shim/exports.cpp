@@ -61,6 +61,21 @@ PORTPOOL_EXPORT int setns(int fd, int type) noexcept { return setns_call(fd, typ
 
 PORTPOOL_EXPORT int unshare(int flags) noexcept { return unshare_call(flags); }
 
+// Words, each of their arguments, whatever number the caller gives (syscall(2), prctl(2)). Under
+// names of their own here, since the headers know them with variable arguments.
+PORTPOOL_EXPORT long syscall_export(long number, long a, long b, long c, long d, long e,
+                                    long f) noexcept asm("syscall");
+long syscall_export(long number, long a, long b, long c, long d, long e, long f) noexcept {
+  return syscall_call(number, a, b, c, d, e, f);
+}
+
+PORTPOOL_EXPORT int prctl_export(int option, unsigned long a, unsigned long b, unsigned long c,
+                                 unsigned long d) noexcept asm("prctl");
+int prctl_export(int option, unsigned long a, unsigned long b, unsigned long c,
+                 unsigned long d) noexcept {
+  return prctl_call(option, a, b, c, d);
+}
+
 // The variable argument of these three is one word on every ABI we build for.
 #define PORTPOOL_WORD_AFTER(last)        \
   va_list arguments;                     \

@@ -19,8 +19,6 @@
 namespace portpool::shim {
 namespace {
 
-bool is_active() { return settings.mode != ProcessMode::off; }
-
 template <class Value>
 bool read_value(const void* raw, socklen_t length, Value& value) {
   if (raw == nullptr || length < sizeof value) return false;
@@ -110,9 +108,9 @@ void set_nonblocking(int fd, bool nonblocking) {
 
 int socket_call(int domain, int type, int protocol) {
   const int fd = real().socket(domain, type, protocol);
-  if (fd < 0 || !is_active()) return fd;
+  if (fd < 0 || settings.mode == ProcessMode::off) return fd;
   // The number is new, so what had it was closed without us: by a raw system call, for example.
-  if (const SocketState before = socket_state(fd); before.holds_port()) {
+  if (const SocketState before = socket_state(fd); before.holds_port() && is_active()) {
     give_back(before, Release::quarantine);
   }
   SocketState state;

@@ -1,6 +1,7 @@
 // What holds for the whole process: the environment's choice of mode, the clock, randomness, errno.
 #pragma once
 
+#include <atomic>
 #include <cerrno>
 #include <cstdint>
 #include <ctime>
@@ -12,11 +13,18 @@ enum class ProcessMode { pool, observe, off };
 
 struct ProcessSettings {
   ProcessMode mode = ProcessMode::off;
+  // seccomp filters that the program has installed, or is about to (filter.h).
+  std::atomic<std::uint32_t> filters = 0;
   bool verbose = false;
   const char* socket_path = nullptr;  // PORTPOOL_SOCKET or the default
 };
 
 extern ProcessSettings settings;
+
+// The library may do more than what it is called for. If not, each function is the one behind it.
+inline bool is_active() {
+  return settings.mode != ProcessMode::off && settings.filters.load(std::memory_order_relaxed) == 0;
+}
 
 // Set for good when the process changed its network namespace: from then on every new socket is
 // asked for its own. A child made by a raw clone(CLONE_NEWNET) is not seen; it only loses accuracy.

@@ -43,9 +43,11 @@ __attribute__((noinline)) void fill() {
   find(table.ioctl, "ioctl");
   find(table.listen, "listen");
   find(table.mlockall, "mlockall");
+  find(table.prctl, "prctl");
   find(table.setns, "setns");
   find(table.setsockopt, "setsockopt");
   find(table.socket, "socket");
+  find(table.syscall, "syscall");
   find(table.unshare, "unshare");
   __atomic_store_n(&filled, true, __ATOMIC_RELEASE);
 }

@@ -6,6 +6,7 @@
 #include <sched.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -30,9 +31,11 @@ struct Real {
   decltype(&::ioctl) ioctl;
   decltype(&::listen) listen;
   decltype(&::mlockall) mlockall;
+  decltype(&::prctl) prctl;
   decltype(&::setns) setns;
   decltype(&::setsockopt) setsockopt;
   decltype(&::socket) socket;
+  decltype(&::syscall) syscall;
   decltype(&::unshare) unshare;
 };
 

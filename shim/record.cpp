@@ -70,4 +70,12 @@ void count(const SegmentView* view, FallbackReason why) {
                                                                        std::memory_order_relaxed);
 }
 
+void count_filtered(const SegmentView* view, int error) {
+  if (view == nullptr) return count_without_segment(FallbackReason::k_seccomp);
+  Shard& shard = view->shard(0);
+  add(shard, result_counter(Route::kernel, result_of(error)));
+  shard.fallbacks[static_cast<std::size_t>(FallbackReason::k_seccomp)].fetch_add(
+      1, std::memory_order_relaxed);
+}
+
 }  // namespace portpool::shim

@@ -24,6 +24,10 @@ struct ConnectRecord {
 void record(const SegmentView* view, const ConnectRecord& call);
 void count(const SegmentView* view, Counter counter);
 
+// A call that was ours took the kernel's path because there is a filter (filter.h): without a
+// system call, on whatever machine.
+void count_filtered(const SegmentView* view, int error);
+
 // A call that was ours took the kernel's path. Without a segment it is kept for the next one.
 void count(const SegmentView* view, FallbackReason why);
 

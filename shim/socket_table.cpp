@@ -75,20 +75,8 @@ std::uint64_t exchange(const Place& place, std::uint64_t word) {
   return before;
 }
 
-int find_promise_in(const Chunk& chunk, std::uint16_t port) {
-  for (std::size_t index = 0; index < kChunk; ++index) {
-    if (chunk.recorded[index / kGroup].load(std::memory_order_relaxed) == 0) {
-      index |= kGroup - 1;
-      continue;
-    }
-    const auto state =
-        std::bit_cast<SocketState>(chunk.words[index].load(std::memory_order_relaxed));
-    if (state.is_promised() && state.port == port) return static_cast<int>(index);
-  }
-  return -1;
-}
-
-void forget_in(Chunk* chunk, std::size_t first, std::size_t last) {
+template <class Visit>
+void visit_recorded(Chunk* chunk, std::size_t first, std::size_t last, Visit visit) {
   for (std::size_t index = first; index <= last;) {
     const std::size_t end = (index / kGroup + 1) * kGroup;
     if (chunk->recorded[index / kGroup].load(std::memory_order_relaxed) == 0) {
@@ -96,9 +84,16 @@ void forget_in(Chunk* chunk, std::size_t first, std::size_t last) {
       continue;
     }
     for (; index < end && index <= last; ++index) {
-      if (chunk->words[index].load(std::memory_order_relaxed) != 0) exchange({chunk, index}, 0);
+      const std::uint64_t word = chunk->words[index].load(std::memory_order_relaxed);
+      if (word != 0) visit(index, word);
     }
   }
+}
+
+void forget_in(Chunk* chunk, std::size_t first, std::size_t last) {
+  visit_recorded(chunk, first, last, [chunk](std::size_t index, std::uint64_t) {
+    exchange({chunk, index}, 0);
+  });
 }
 
 }  // namespace
@@ -118,7 +113,8 @@ void set_socket_state(int fd, SocketState state) {
   const auto word = std::bit_cast<std::uint64_t>(state);
   Place place = place_of(fd);
   if (place.chunk == nullptr) {
-    if (word == 0 || fd < 0 || static_cast<std::size_t>(fd) >= kChunk * kChunks ||
+    // No memory can be had once there is a filter.
+    if (word == 0 || fd < 0 || static_cast<std::size_t>(fd) >= kChunk * kChunks || !is_active() ||
         closed.load(std::memory_order_relaxed)) {
       return;
     }
@@ -140,12 +136,18 @@ SocketState take_socket_state(int fd) {
 }
 
 int find_promise(std::uint16_t port) {
+  int found = -1;
   for (std::size_t which = 0; which < kChunks; ++which) {
-    const Chunk* chunk = chunks[which].load(std::memory_order_acquire);
-    const int found = chunk != nullptr ? find_promise_in(*chunk, port) : -1;
-    if (found >= 0) return static_cast<int>(which * kChunk) + found;
+    Chunk* chunk = chunks[which].load(std::memory_order_acquire);
+    if (chunk == nullptr || closed.load(std::memory_order_relaxed)) continue;
+    visit_recorded(chunk, 0, kChunk - 1, [&](std::size_t index, std::uint64_t word) {
+      const auto state = std::bit_cast<SocketState>(word);
+      if (state.is_promised() && state.port == port) {
+        found = static_cast<int>(which * kChunk + index);
+      }
+    });
   }
-  return -1;
+  return found;
 }
 
 void forget_sockets(unsigned first, unsigned last) {
@@ -158,6 +160,16 @@ void forget_sockets(unsigned first, unsigned last) {
     const std::size_t begin = which * kChunk;
     forget_in(chunk, first > begin ? first - begin : 0,
               final < begin + kChunk - 1 ? final - begin : kChunk - 1);
+  }
+}
+
+void visit_sockets(void (*visit)(int fd, SocketState state)) {
+  for (std::size_t which = 0; which < kChunks; ++which) {
+    Chunk* chunk = chunks[which].load(std::memory_order_acquire);
+    if (chunk == nullptr || closed.load(std::memory_order_relaxed)) continue;
+    visit_recorded(chunk, 0, kChunk - 1, [=](std::size_t index, std::uint64_t word) {
+      visit(static_cast<int>(which * kChunk + index), std::bit_cast<SocketState>(word));
+    });
   }
 }
 

@@ -66,6 +66,8 @@ void forget_sockets(unsigned first, unsigned last);
 
 // The descriptor, of those that are recorded, to whose socket that port was promised; -1: none.
 int find_promise(std::uint16_t port);
+// Calls `visit` for each descriptor that something is known of.
+void visit_sockets(void (*visit)(int fd, SocketState state));
 
 // From now on nothing is recorded, and every descriptor is unknown: threads have tables of
 // descriptors of their own (CLONE_FILES of unshare(2)), and a number means several things. For

@@ -36,7 +36,10 @@ namespace portpool {
     "the destination is rewritten on the way (a service address), so its ports are "           \
     "those of others")                                                                         \
   X(no_pool, "the configuration keeps this destination out of the pool (pool = \"none\")")     \
-  X(no_source, "none of the source addresses that the pool names is on this host")
+  X(no_source, "none of the source addresses that the pool names is on this host")             \
+  X(seccomp,                                                                                   \
+    "the program has installed a seccomp filter, and the library makes no system call of its " \
+    "own any more")
 
 enum class FallbackReason : std::uint32_t {
 #define PORTPOOL_X(name, sentence) k_##name,

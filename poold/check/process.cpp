@@ -135,9 +135,11 @@ void judge_hardening(const Process& process, const std::string& status, Judgemen
   if (status_field(status, "Seccomp") == "2") {
     judgement.add(
         "seccomp", Answer::partly,
-        "A seccomp filter is in force; it may forbid what the library does",
-        "poold status: the reasons pin_failed and attach_failed stay at 0 if all is well; "
-        "allow setsockopt (IP_LOCAL_PORT_RANGE), futex, ppoll, recvmsg and mmap");
+        "A seccomp filter is in force. If the process has installed it itself, its connects have "
+        "taken the kernel's path since then (reason seccomp); if it was there before, it may "
+        "forbid what the library does",
+        "poold status: the reasons seccomp, pin_failed and attach_failed stay at 0 if all is well; "
+        "a filter from outside has to allow the library's calls (docs/connect.md)");
   }
   std::string profile = process.read("attr/apparmor/current");
   if (profile.empty()) profile = process.read("attr/current");

@@ -127,6 +127,20 @@ void judge_linking(const ElfFacts& facts, Judgement& judgement) {
   }
 }
 
+// Programs that put themselves under a seccomp filter: nearly all do so by libseccomp. One that
+// does not is known by its name.
+void judge_sandbox(const ElfFacts& facts, Judgement& judgement) {
+  const bool is_vsftpd = judgement.program.ends_with("/vsftpd");
+  if (!is_vsftpd && !facts.needs("libseccomp.so")) return;
+  judgement.add(
+      "seccomp", Answer::partly,
+      fmt::format("{}: once it has put itself under a filter, its connects take the kernel's path "
+                  "(reason seccomp)",
+                  is_vsftpd ? "It is vsftpd, which has a seccomp sandbox" : "It uses libseccomp"),
+      is_vsftpd ? "seccomp_sandbox=NO in its configuration, if the pool matters more"
+                : "switch its sandbox off, if the pool matters more (chronyd: -F 0)");
+}
+
 }  // namespace
 
 void judge_executable(const std::string& path, Judgement& judgement) {
@@ -158,6 +172,7 @@ void judge_executable(const std::string& path, Judgement& judgement) {
                   "It uses liburing: connects that it makes by io_uring are not covered",
                   "switch io_uring off in its configuration, if it can");
   }
+  judge_sandbox(*facts, judgement);
 }
 
 bool is_program(const std::string& name) { return path_of(name).has_value(); }

@@ -13,6 +13,7 @@
 #include <fstream>
 #include <list>
 
+#include "support/elf_file.h"
 #include "support/temp_dir.h"
 #include "system/integration/common.h"
 
@@ -297,6 +298,23 @@ TEST_F(CheckProcess, WithASeccompFilter) {
   const Checked checked = check_guest("filters_itself", poold.shim());
   EXPECT_EQ(checked.status, 1) << checked.json.dump(2);
   EXPECT_EQ(checked.answer("seccomp"), "partly");
+}
+
+TEST_F(CheckProgram, ThatWillPutItselfUnderAFilter) {
+  const TempDir place;
+  const std::string program = place.file("sandboxed");
+  fs::copy_file(elf_that_needs(1, std::string_view("libseccomp.so.2\0", 16)).path(), program);
+  fs::permissions(program, fs::perms::owner_all);
+  EXPECT_EQ(check(program).answer("seccomp"), "partly");
+  if (const std::string vsftpd = "/usr/sbin/vsftpd"; fs::exists(vsftpd)) {
+    expect_answer(vsftpd, 1, "partly", "seccomp");
+  }
+  EXPECT_EQ(check(kOrdinary).answer("seccomp"), "");
+}
+
+TEST_F(CheckProcess, UnderAFilterOfItsOwn) {
+  const Checked checked = check_guest("filters_itself", poold.shim());
+  EXPECT_NE(checked.json.dump().find("reason seccomp"), std::string::npos);
 }
 
 TEST_F(CheckProcess, AskedByAnotherUser) {

@@ -40,6 +40,7 @@ static bool maps_contain(const char* word) {
 static void begin_attached(char** argv) {
   const char* attempt = getenv("PORTPOOL_TEST_BEGIN_ATTACHED");
   if (attempt == nullptr || atoi(attempt) >= 200 || maps_contain("/memfd:portpool")) return;
+  usleep(10000);
   char next[16];
   snprintf(next, sizeof next, "%d", atoi(attempt) + 1);
   setenv("PORTPOOL_TEST_BEGIN_ATTACHED", next, 1);

@@ -18,6 +18,7 @@
 #include <cstddef>
 #include <filesystem>
 
+#include "portpool/system_call.h"
 #include "support/temp_dir.h"
 #include "system/integration/common.h"
 
@@ -340,7 +341,8 @@ void forbid(const std::vector<unsigned>& calls) {
   filter.push_back(BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW));
   sock_fprog program{static_cast<unsigned short>(filter.size()), filter.data()};
   CHECK_THAT(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0);
-  CHECK_THAT(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0);
+  // Past the library, which otherwise leaves everything to the kernel from then on.
+  CHECK_THAT(system_call(SYS_prctl, PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program, 0, 0) == 0);
 }
 
 GUEST(forbids_calls) {
