@@ -1,0 +1,145 @@
+"""What is fetched from the distribution's archive, by the mirror that apt is set up for. Nothing is
+installed, and no setting of apt's is changed.
+
+Everything is kept in the folder that the caller names, and fetched once; what the archives hold,
+beside it.
+"""
+
+import functools
+import glob
+import os
+import re
+import shutil
+import subprocess
+import time
+
+
+class Missing(Exception):
+    """Cannot be had on this machine."""
+
+
+def run(argv, folder):
+    done = subprocess.run(argv, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    if done.returncode != 0:
+        said = (done.stderr or done.stdout).strip()[-500:]
+        raise Missing(f"{' '.join(argv)}: {said}")
+    return done.stdout
+
+
+def _archives(release, folder):
+    """Lines of a sources.list: the archives that apt knows already, with their source packages; with
+    `release`, that release of the same archives."""
+    known = run(["apt-get", "indextargets", "--format",
+                 "$(ORIGIN) $(REPO_URI) $(RELEASE) $(COMPONENT)", "Created-By: Packages"], folder)
+    lines = set()
+    for line in known.splitlines():
+        origin, site, name, component = line.split()
+        if origin not in ("Debian", "Ubuntu") or (release and "-" in name):
+            continue
+        keyring = f"/usr/share/keyrings/{origin.lower()}-archive-keyring.gpg"
+        for kind in ("deb", "deb-src"):
+            lines.add(f"{kind} [signed-by={keyring}] {site} {release or name} {component}\n")
+    if not lines:
+        raise Missing("apt knows no archive of Debian's or Ubuntu's; apt-get update first?")
+    return sorted(lines)
+
+
+def _options(release, folder):
+    """For an apt-get that knows these archives and nothing else, as of today."""
+    lists = os.path.join(folder, f"apt.{release or 'own'}")
+    sources = lists + ".list"
+    options = ["-o", f"Dir::Etc::SourceList={sources}", "-o", "Dir::Etc::SourceParts=/dev/null",
+               "-o", f"Dir::State::Lists={lists}", "-o", "APT::Sandbox::User=root"]
+    if not os.path.exists(sources) or time.time() - os.path.getmtime(sources) > 24 * 3600:
+        lines = _archives(release, folder)
+        os.makedirs(os.path.join(lists, "partial"), exist_ok=True)
+        with open(sources, "w") as file:
+            file.writelines(lines)
+        try:
+            run(["apt-get", *options, "update", "-qq"], folder)
+        except Missing:
+            os.remove(sources)
+            raise
+    return options
+
+
+def _newest_first(versions):
+    def compare(a, b):
+        return 1 if subprocess.run(["dpkg", "--compare-versions", a, "gt", b]).returncode == 0 else -1
+
+    return sorted(set(versions), key=functools.cmp_to_key(compare), reverse=True)
+
+
+def _fetch(kind, name, version, release, lists, folder):
+    """Into `folder`, the newest version that is really there: mirrors list some that are not.
+    Returns which."""
+    look, get = {"source": ("showsrc", ["source", "--download-only"]),
+                 "binary": ("show", ["download"])}[kind]
+    options = _options(release, lists)
+    if version is None:
+        listed = run(["apt-cache", *options, look, name], folder)
+        versions = _newest_first(re.findall(r"^Version: (\S+)$", listed, re.MULTILINE))
+    else:
+        versions = [version]
+    for version in versions:
+        try:
+            run(["apt-get", *options, *get, "-qq", f"{name}={version}"], folder)
+            return version
+        except Missing as missing:
+            problem = missing
+    raise problem
+
+
+def _unpacked(kind, name, version, release, folder, unpack):
+    """The place where unpack(downloads, place) has put the package, and its version."""
+    place = os.path.join(folder, name)
+    mark = place + ".version"
+    if not os.path.exists(mark):
+        downloads = place + ".download"
+        for old in (place, downloads):
+            shutil.rmtree(old, ignore_errors=True)
+        os.makedirs(downloads)
+        version = _fetch(kind, name, version, release, os.path.dirname(folder), downloads)
+        unpack(downloads, place)
+        shutil.rmtree(downloads)
+        with open(mark, "w") as file:
+            file.write(version)
+    with open(mark) as file:
+        return place, file.read()
+
+
+def package(name, folder, version=None, release=None):
+    """A binary package's files, unpacked. Returns their folder and the version."""
+
+    def unpack(downloads, place):
+        (archive,) = glob.glob(os.path.join(downloads, "*.deb"))
+        run(["dpkg-deb", "-x", archive, place], downloads)
+
+    return _unpacked("binary", name, version, release, folder, unpack)
+
+
+def source(name, folder):
+    """A source package, unpacked and with Debian's patches. Returns its tree and the version."""
+
+    def unpack(downloads, place):
+        if not shutil.which("dpkg-source"):
+            raise Missing("there is no dpkg-source (package dpkg-dev)")
+        (description,) = glob.glob(os.path.join(downloads, "*.dsc"))
+        run(["dpkg-source", "-x", "--no-check", description, place], downloads)
+
+    return _unpacked("source", name, None, None, folder, unpack)
+
+
+def build(mark, commands, folder):
+    """Runs the commands in `folder` unless the file `mark` is there."""
+    if not os.path.exists(os.path.join(folder, mark)):
+        for command in commands:
+            run(command, folder)
+
+
+def installed(name):
+    """The version of a package that is installed; None."""
+    done = subprocess.run(["dpkg-query", "-W", "-f", "${db:Status-Status} ${Version}", name],
+                          capture_output=True, text=True)
+    status, _, version = done.stdout.partition(" ")
+    return version if status == "installed" else None

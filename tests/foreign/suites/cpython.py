@@ -1,0 +1,72 @@
+"""CPython's network tests, of the package libpythonX.Y-testsuite for the system's python3."""
+
+import os
+import shutil
+import xml.etree.ElementTree
+
+import debian
+
+PYTHON = "/usr/bin/python3"
+LARGE = """test_asyncio test_asyncore test_asynchat test_docxmlrpc test_epoll test_ftplib test_httplib
+ test_httpservers test_imaplib test_logging test_multiprocessing_fork test_multiprocessing_forkserver
+ test_multiprocessing_spawn test_nntplib test_poll test_poplib test_robotparser test_select
+ test_selectors test_signal test_smtpd test_smtplib test_socket test_socketserver test_ssl
+ test_subprocess test_telnetlib test_timeout test_urllib test_urllib2 test_urllib2_localnet
+ test_urllib_response test_urllibnet test_urlparse test_wsgiref test_xmlrpc""".split()
+SMALL = "test_asynchat test_httplib test_smtplib test_urllib2_localnet".split()
+
+
+class CPython:
+    name = "cpython"
+    by_default = True
+    files = "cpython"
+    modules = LARGE
+    least_share = 0.9
+    seconds = 1500
+
+    def prepare(self, folder):
+        """Where the package is not installed, its tests are put beside those of the interpreter."""
+        release = debian.run([PYTHON, "-c", "import sys; print('%d.%d' % sys.version_info[:2])"],
+                             folder).strip()
+        name = f"libpython{release}-testsuite"
+        if version := debian.installed(name):
+            return version
+        unpacked, version = debian.package(name, folder)
+        library = os.path.join(folder, "library")
+        shutil.rmtree(library, ignore_errors=True)
+        for origin in ("/usr/lib", os.path.join(unpacked, "usr/lib")):
+            shutil.copytree(os.path.join(origin, f"python{release}/test"),
+                            os.path.join(library, "test"), dirs_exist_ok=True)
+        return version
+
+    def command(self, folder, work):
+        argv = [PYTHON, "-m", "test", "-v", "--timeout", "120",
+                "--junit-xml", os.path.join(work, "results.xml"), *self.modules]
+        return argv, {"PYTHONPATH": os.path.join(folder, "library")}
+
+    def results(self, folder, work):
+        found = {}
+        root = xml.etree.ElementTree.parse(os.path.join(work, "results.xml")).getroot()
+        for case in root.iter("testcase"):
+            kinds = [kind for kind in ("error", "failure", "skipped") if case.find(kind) is not None]
+            if case.get("name"):
+                found[case.get("name")] = kinds[0] if kinds else case.get("result", "passed")
+        return found
+
+
+class CPythonSmall(CPython):
+    """What runs with portpool's own tests."""
+
+    name = "cpython-small"
+    by_default = False
+    modules = SMALL
+    seconds = 60
+
+
+class CPythonSample(CPython):
+    """What is run under a library that breaks something (comparison_test.py)."""
+
+    name = "cpython-sample"
+    by_default = False
+    modules = ["test_urllib2_localnet"]
+    seconds = 60
