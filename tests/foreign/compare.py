@@ -18,8 +18,10 @@ The table has one line for each run with the library:
   tests       how many different names of tests there were
   equal       ended as they did natively: passed, skipped, failed or not run at all
   flaky       end differently without the library, too: between two native runs
-  different   the others, each named below the table's line
-  pool        the share of TCP connects that the pool served, by `poold status --json`
+  known       differ for a reason that stands in docs/reliability.md and beside the suite
+  different   the others; all but the equal ones are named below the table's line
+  pool        the share of TCP connects that the pool served, by `poold status --json`; those in
+              other network namespaces, which suites make, are left out
 
 What differs at first is run again, natively and not, before it is called flaky or different.
 All output is kept below BUILD/foreign/SUITE.
@@ -68,7 +70,8 @@ class Runs:
     def _run(self, arm, work):
         os.makedirs(work)
         subprocess.run(
-            ["unshare", "--net", "--mount-proc", "--pid", "--fork", "--kill-child", sys.executable,
+            ["setpriv", "--pdeathsig", "KILL",  # when this ends, so does all of that
+             "unshare", "--net", "--mount-proc", "--pid", "--fork", "--kill-child", sys.executable,
              os.path.join(HERE, "arm.py"), self.suite.name, arm, self.files, work],
             env={**os.environ,
                  "PORTPOOL_TEST_POOLD": os.path.join(self.build, "bin/poold"),
@@ -82,15 +85,16 @@ class Runs:
 
 def compare(runs, arm):
     """The judgement of one arm, after as many runs as it takes to tell what is flaky."""
+    known = runs.suite.known.get(arm, {})
     native = [runs.get("native", 0)["tests"]]
     under = [runs.get(arm, 0)["tests"]]
-    judgement = judge(native, under)
+    judgement = judge(native, under, known)
     while judgement.different and len(native) < NATIVE_RUNS:
         native.append(runs.get("native", len(native))["tests"])
-        judgement = judge(native, under)
+        judgement = judge(native, under, known)
     if judgement.different:  # each time?
         under.append(runs.get(arm, 1)["tests"])
-        judgement = judge(native, under)
+        judgement = judge(native, under, known)
     return judgement
 
 
@@ -101,11 +105,12 @@ def report(runs, arm, version):
     has_pool = arm != "no-daemon"
     share = f"{100 * use['share']:.1f} % of {use['connects']:,}" if has_pool else "-"
     print(f"| {runs.suite.name} | {version} | {arm} | {judgement.count:,} | {judgement.equal:,} | "
-          f"{len(judgement.flaky)} | {len(judgement.different)} | {share} |", flush=True)
-    for line in judgement.different:
-        print(f"  DIFFERENT {line}")
-    for line in judgement.flaky:
-        print(f"  flaky {line}")
+          f"{len(judgement.flaky)} | {len(judgement.known)} | {len(judgement.different)} | "
+          f"{share} |", flush=True)
+    for kind, lines in (("DIFFERENT", judgement.different), ("known", judgement.known),
+                        ("flaky", judgement.flaky)):
+        for line in lines:
+            print(f"  {kind} {line}", flush=True)
     well = judgement.equal > 0 and not judgement.different
     if has_pool and use["share"] < runs.suite.least_share:
         print(f"  TOO FEW by the pool, less than {100 * runs.suite.least_share:.0f} %: "
@@ -161,8 +166,8 @@ def main():
         print("needs root: each run is in namespaces of its own")
         return MISSING
     print(f"{datetime.date.today().isoformat()}, Linux {os.uname().release}\n\n"
-          "| suite | version | run | tests | equal | flaky | different | pool |\n"
-          "|---|---|---|---|---|---|---|---|", flush=True)
+          "| suite | version | run | tests | equal | flaky | known | different | pool |\n"
+          "|---|---|---|---|---|---|---|---|---|", flush=True)
     well = [run_suite(SUITES[name](), given) for name in given.suites]
     if False in well:
         return 1

@@ -39,6 +39,11 @@ class Judge(unittest.TestCase):
         self.assertEqual(judgement.different, [])
         self.assertEqual(judgement.flaky, ["a: natively passed, failed; with the library failed"])
 
+    def test_known(self):
+        judgement = judge([{"a": "passed", "b": "passed"}], [{"a": "failed", "b": "failed"}], {"a"})
+        self.assertEqual(judgement.known, ["a: natively passed; with the library failed"])
+        self.assertEqual(judgement.different, ["b: natively passed; with the library failed"])
+
     def test_now_and_then_under_the_library_alone(self):
         judgement = judge([{"a": "passed"}] * 3, [{"a": "failed"}, {"a": "passed"}])
         self.assertEqual(len(judgement.different), 1)

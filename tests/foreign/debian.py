@@ -125,7 +125,7 @@ def source(name, folder):
         if not shutil.which("dpkg-source"):
             raise Missing("there is no dpkg-source (package dpkg-dev)")
         (description,) = glob.glob(os.path.join(downloads, "*.dsc"))
-        run(["dpkg-source", "-x", "--no-check", description, place], downloads)
+        run(["dpkg-source", "-x", "--no-check", "--no-copy", description, place], downloads)
 
     return _unpacked("source", name, None, None, folder, unpack)
 

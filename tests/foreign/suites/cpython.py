@@ -6,23 +6,28 @@ import xml.etree.ElementTree
 
 import debian
 
+from .suite import Suite
+
 PYTHON = "/usr/bin/python3"
-LARGE = """test_asyncio test_asyncore test_asynchat test_docxmlrpc test_epoll test_ftplib test_httplib
- test_httpservers test_imaplib test_logging test_multiprocessing_fork test_multiprocessing_forkserver
- test_multiprocessing_spawn test_nntplib test_poll test_poplib test_robotparser test_select
- test_selectors test_signal test_smtpd test_smtplib test_socket test_socketserver test_ssl
- test_subprocess test_telnetlib test_timeout test_urllib test_urllib2 test_urllib2_localnet
- test_urllib_response test_urllibnet test_urlparse test_wsgiref test_xmlrpc""".split()
+# Of asyncio's what has to do with descriptors.
+LARGE = """test_asyncio.test_base_events test_asyncio.test_buffered_proto test_asyncio.test_events
+ test_asyncio.test_selector_events test_asyncio.test_sendfile test_asyncio.test_server
+ test_asyncio.test_sock_lowlevel test_asyncio.test_ssl test_asyncio.test_sslproto
+ test_asyncio.test_streams test_asyncio.test_subprocess test_asyncio.test_unix_events
+ test_asyncore test_asynchat test_docxmlrpc test_epoll test_ftplib test_httplib test_httpservers
+ test_imaplib test_logging test_multiprocessing_fork test_nntplib test_poll test_poplib
+ test_robotparser test_select test_selectors test_smtpd test_smtplib test_socket test_socketserver
+ test_ssl test_subprocess test_telnetlib test_timeout test_urllib test_urllib2 test_urllib2_localnet
+ test_wsgiref test_xmlrpc""".split()
+# VSOCK hangs where the machine has half of it, and takes its module's other results with it.
+LEFT_OUT = ["*VSOCK*"]
 SMALL = "test_asynchat test_httplib test_smtplib test_urllib2_localnet".split()
 
 
-class CPython:
+class CPython(Suite):
     name = "cpython"
-    by_default = True
     files = "cpython"
     modules = LARGE
-    least_share = 0.9
-    seconds = 1500
 
     def prepare(self, folder):
         """Where the package is not installed, its tests are put beside those of the interpreter."""
@@ -40,13 +45,17 @@ class CPython:
         return version
 
     def command(self, folder, work):
-        argv = [PYTHON, "-m", "test", "-v", "--timeout", "120",
+        ignored = [word for pattern in LEFT_OUT for word in ("-i", pattern)]
+        argv = [PYTHON, "-m", "test", "-v", "-j2", "-u", "network", "--timeout", "300", *ignored,
                 "--junit-xml", os.path.join(work, "results.xml"), *self.modules]
         return argv, {"PYTHONPATH": os.path.join(folder, "library")}
 
     def results(self, folder, work):
         found = {}
-        root = xml.etree.ElementTree.parse(os.path.join(work, "results.xml")).getroot()
+        report = os.path.join(work, "results.xml")
+        if not os.path.exists(report):  # given up
+            return found
+        root = xml.etree.ElementTree.parse(report).getroot()
         for case in root.iter("testcase"):
             kinds = [kind for kind in ("error", "failure", "skipped") if case.find(kind) is not None]
             if case.get("name"):
