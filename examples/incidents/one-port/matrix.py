@@ -42,9 +42,10 @@ def connect(family: str, port: int) -> socket.socket:
 
 
 def meet(family: str, port: int) -> None:
-    """So that the pool knows the destination; leaves nothing behind."""
-    with connect(family, port) as connection:
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+    """Twice, so that the pool knows the destination; leaves nothing behind."""
+    for _ in range(2):
+        with connect(family, port) as connection:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
 
 
 def all_cases(ports: int) -> list[dict]:

@@ -1,8 +1,6 @@
 // A source address that comes and goes with a VRRP daemon: absent at start, used as soon as it is
 // there, and when it is gone connects go on without it.
-#include <signal.h>
-
-#include <filesystem>
+#include <csignal>
 #include <tuple>
 
 #include "support/far_side.h"
@@ -210,6 +208,21 @@ TEST_F(Failover, WithoutThatKeyAnAbsentSourceRefusesToStart) {
             std::string::npos)
       << daemon.err();
   EXPECT_NE(daemon.err().find("sources_optional = true"), std::string::npos) << daemon.err();
+}
+
+TEST_F(Failover, AnUpgradeWithoutTheAddressLeavesTheOldDaemon) {
+  const Family& v4 = kFamilies[0];
+  add(v4);
+  start(1000, "[[pool]]\nsources = [\"10.5.0.100\"]\n");
+  Client client(poold->shim());
+  ASSERT_TRUE(comes_from(client, v4, v4.source)) << poold->status();
+  remove(v4);
+  ASSERT_TRUE(is_said("source 10.5.0.100 is gone from this host"));
+  poold->process().signal(SIGUSR2);
+  EXPECT_TRUE(is_said("start without it: sources_optional = true"));
+  EXPECT_TRUE(is_said("not taken over; this poold goes on"));
+  add(v4);
+  EXPECT_TRUE(comes_from(client, v4, v4.source)) << poold->status();
 }
 
 // The real thing, on both sides: the far one takes the addresses over when ours ends.

@@ -1,6 +1,5 @@
 // Destinations that the configuration keeps out of a pool, or out of every one.
-#include <signal.h>
-
+#include <csignal>
 #include <fstream>
 
 #include "system/lanes/lane_net.h"
