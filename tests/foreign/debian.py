@@ -8,6 +8,7 @@ beside it.
 import functools
 import glob
 import os
+import platform
 import re
 import shutil
 import subprocess
@@ -70,18 +71,13 @@ def _newest_first(versions):
     return sorted(set(versions), key=functools.cmp_to_key(compare), reverse=True)
 
 
-def _fetch(kind, name, version, release, lists, folder):
-    """Into `folder`, the newest version that is really there: mirrors list some that are not.
-    Returns which."""
+def _fetch_from(release, kind, name, lists, folder):
     look, get = {"source": ("showsrc", ["source", "--download-only"]),
                  "binary": ("show", ["download"])}[kind]
     options = _options(release, lists)
-    if version is None:
-        listed = run(["apt-cache", *options, look, name], folder)
-        versions = _newest_first(re.findall(r"^Version: (\S+)$", listed, re.MULTILINE))
-    else:
-        versions = [version]
-    for version in versions:
+    listed = run(["apt-cache", *options, look, name], folder)
+    problem = Missing(f"{name}: no such package")
+    for version in _newest_first(re.findall(r"^Version: (\S+)$", listed, re.MULTILINE)):
         try:
             run(["apt-get", *options, *get, "-qq", f"{name}={version}"], folder)
             return version
@@ -90,7 +86,19 @@ def _fetch(kind, name, version, release, lists, folder):
     raise problem
 
 
-def _unpacked(kind, name, version, release, folder, unpack):
+def _fetch(release, kind, name, lists, folder):
+    """Into `folder`, the newest version that is really there: mirrors list some that are not, in the
+    archive of security updates above all. Returns which."""
+    try:
+        return _fetch_from(release, kind, name, lists, folder)
+    except Missing:
+        without_updates = platform.freedesktop_os_release().get("VERSION_CODENAME")
+        if release or not without_updates:
+            raise
+        return _fetch_from(without_updates, kind, name, lists, folder)
+
+
+def _unpacked(release, kind, name, folder, unpack):
     """The place where unpack(downloads, place) has put the package, and its version."""
     place = os.path.join(folder, name)
     mark = place + ".version"
@@ -99,7 +107,7 @@ def _unpacked(kind, name, version, release, folder, unpack):
         for old in (place, downloads):
             shutil.rmtree(old, ignore_errors=True)
         os.makedirs(downloads)
-        version = _fetch(kind, name, version, release, os.path.dirname(folder), downloads)
+        version = _fetch(release, kind, name, os.path.dirname(folder), downloads)
         unpack(downloads, place)
         shutil.rmtree(downloads)
         with open(mark, "w") as file:
@@ -108,14 +116,14 @@ def _unpacked(kind, name, version, release, folder, unpack):
         return place, file.read()
 
 
-def package(name, folder, version=None, release=None):
+def package(name, folder, release=None):
     """A binary package's files, unpacked. Returns their folder and the version."""
 
     def unpack(downloads, place):
         (archive,) = glob.glob(os.path.join(downloads, "*.deb"))
         run(["dpkg-deb", "-x", archive, place], downloads)
 
-    return _unpacked("binary", name, version, release, folder, unpack)
+    return _unpacked(release, "binary", name, folder, unpack)
 
 
 def source(name, folder):
@@ -127,7 +135,7 @@ def source(name, folder):
         (description,) = glob.glob(os.path.join(downloads, "*.dsc"))
         run(["dpkg-source", "-x", "--no-check", "--no-copy", description, place], downloads)
 
-    return _unpacked("source", name, None, None, folder, unpack)
+    return _unpacked(None, "source", name, folder, unpack)
 
 
 def build(mark, commands, folder):

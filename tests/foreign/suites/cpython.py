@@ -34,11 +34,11 @@ class CPython(Suite):
         release = debian.run([PYTHON, "-c", "import sys; print('%d.%d' % sys.version_info[:2])"],
                              folder).strip()
         name = f"libpython{release}-testsuite"
+        library = os.path.join(folder, "library")
+        shutil.rmtree(library, ignore_errors=True)
         if version := debian.installed(name):
             return version
         unpacked, version = debian.package(name, folder)
-        library = os.path.join(folder, "library")
-        shutil.rmtree(library, ignore_errors=True)
         for origin in ("/usr/lib", os.path.join(unpacked, "usr/lib")):
             shutil.copytree(os.path.join(origin, f"python{release}/test"),
                             os.path.join(library, "test"), dirs_exist_ok=True)
