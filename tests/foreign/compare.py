@@ -60,7 +60,6 @@ class Runs:
         self.build = given.build
         self.library = given.library
         self.done = {}
-        shutil.rmtree(self.results, ignore_errors=True)
 
     def get(self, arm, turn):
         if (arm, turn) not in self.done:
@@ -130,6 +129,7 @@ def run_suite(suite, given):
         return None
     if given.fetch:
         return True
+    shutil.rmtree(runs.results, ignore_errors=True)
     return all([report(runs, arm, version) for arm in given.arms])
 
 

@@ -27,6 +27,11 @@ def run(argv, folder):
     return done.stdout
 
 
+def need(program, package):
+    if not shutil.which(program):
+        raise Missing(f"there is no {program} (package {package})")
+
+
 def _archives(release, folder):
     """Lines of a sources.list: the archives that apt knows already, with their source packages; with
     `release`, that release of the same archives."""
@@ -130,8 +135,7 @@ def source(name, folder):
     """A source package, unpacked and with Debian's patches. Returns its tree and the version."""
 
     def unpack(downloads, place):
-        if not shutil.which("dpkg-source"):
-            raise Missing("there is no dpkg-source (package dpkg-dev)")
+        need("dpkg-source", "dpkg-dev")
         (description,) = glob.glob(os.path.join(downloads, "*.dsc"))
         run(["dpkg-source", "-x", "--no-check", "--no-copy", description, place], downloads)
 

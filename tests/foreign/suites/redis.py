@@ -3,7 +3,6 @@ source. The client in them is tclsh's."""
 
 import os
 import re
-import shutil
 
 import debian
 
@@ -22,8 +21,7 @@ class Redis(Suite):
     name = "redis"
 
     def prepare(self, folder):
-        if not shutil.which("tclsh"):
-            raise debian.Missing("there is no tclsh (package tcl)")
+        debian.need("tclsh", "tcl")
         tree, version = debian.source("redis", folder)
         debian.build("src/redis-sentinel", [
             ["make", "-j2", "MALLOC=libc", "OPTIMIZATION=-O1", "redis-server", "redis-cli",
