@@ -55,11 +55,12 @@ class Broken(unittest.TestCase):
             self.skipTest("needs root")
         done = subprocess.run(
             [os.path.join(HERE, "run.sh"), "--build", BUILD, "--library", REFUSED,
-             "--arms", "no-daemon", "cpython-sample"], capture_output=True, text=True)
+             "--arms", "pool", "cpython-sample"], capture_output=True, text=True)
         if done.returncode == 77:
             self.skipTest(done.stdout)
         self.assertEqual(done.returncode, 1, done.stdout + done.stderr)
         self.assertRegex(done.stdout, r"DIFFERENT \S+test_200: natively completed.*; with the library error")
+        self.assertIn("TOO FEW by the pool", done.stdout)
 
 
 if __name__ == "__main__":
