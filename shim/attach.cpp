@@ -54,7 +54,8 @@ std::atomic<std::uint64_t> last_beat;
 std::atomic<std::uint64_t> last_beat_ns;
 std::atomic<std::uint64_t> uncounted[kFallbackReasons];
 
-NetworkNamespace namespace_of(const OwnDescriptor& socket) {
+// Of the socket, as far as it takes to compare it with `theirs`: looking into /proc is slow.
+NetworkNamespace namespace_of(const OwnDescriptor& socket, const NetworkNamespace& theirs) {
   NetworkNamespace result;
   socklen_t length = sizeof result.cookie;
   if (system_call(SYS_getsockopt, socket.get(), SOL_SOCKET, SO_NETNS_COOKIE, &result.cookie,
@@ -62,22 +63,28 @@ NetworkNamespace namespace_of(const OwnDescriptor& socket) {
     result.cookie = 0;
   }
   struct stat info;
-  if (stat("/proc/thread-self/ns/net", &info) == 0) result.inode = info.st_ino;
+  if ((result.cookie == 0 || theirs.cookie == 0) && stat("/proc/thread-self/ns/net", &info) == 0) {
+    result.inode = info.st_ino;
+  }
   return result;
 }
 
-#ifdef SYS_newfstatat
 // By system calls: of stat() and clock_gettime() another library may tell a time of its own.
-bool somebody_waited_in_vain() {
+bool is_worth_a_try(FallbackReason& why) {
+#ifdef SYS_newfstatat
   struct stat info {};
   timespec now{};
-  return system_call(SYS_newfstatat, AT_FDCWD, settings.socket_path, &info, 0) == 0 &&
-         S_ISSOCK(info.st_mode) && system_call(SYS_clock_gettime, CLOCK_REALTIME, &now) == 0 &&
-         is_touched(info.st_mtim, now);
-}
+  if (system_call(SYS_newfstatat, AT_FDCWD, settings.socket_path, &info, 0) != 0) {
+    why = FallbackReason::k_no_daemon;
+    return errno != ENOENT;
+  }
+  why = FallbackReason::k_attach_timeout;
+  return !S_ISSOCK(info.st_mode) || system_call(SYS_clock_gettime, CLOCK_REALTIME, &now) != 0 ||
+         !is_touched(info.st_mtim, now);
 #else
-bool somebody_waited_in_vain() { return false; }
+  return true;
 #endif
+}
 
 // For those who come after us (portpool/handover.h).
 void note_wait(std::uint64_t deadline) {
@@ -185,18 +192,17 @@ struct Candidate {
   // As far as everybody needs them: the rest is mapped in parts.
   // False: it cannot be mapped.
   bool open(int hints_fd, SegmentCheck& check) {
-    constexpr std::size_t kLook = sizeof(HintsHeader);
-    hints.size = kLook;
-    if (!hints.map(hints_fd, PROT_READ | PROT_WRITE)) return false;
-    check = look();
+    // What the structure says decides how much it is; nothing is read from the hints themselves.
+    check = look(structure.base);
     if (check != SegmentCheck::ok) return true;
     const std::size_t common = view.common_hints_size();
-    if (!hints.grow(common != 0 ? common : hints_file_size)) return false;
-    check = look();
+    hints.size = common != 0 ? common : hints_file_size;
+    if (!hints.map(hints_fd, PROT_READ | PROT_WRITE)) return false;
+    check = look(hints.base);
     return true;
   }
-  SegmentCheck look() {
-    return SegmentView::open(structure.base, structure.size, hints.base, hints_file_size, view);
+  SegmentCheck look(void* hints_at) {
+    return SegmentView::open(structure.base, structure.size, hints_at, hints_file_size, view);
   }
 };
 
@@ -248,12 +254,18 @@ bool settle(Candidate& candidate) {
   quick_attempts.store(0, std::memory_order_relaxed);
   last_beat.store(0, std::memory_order_relaxed);
   last_beat_ns.store(now_ns(), std::memory_order_relaxed);
+  make_secret();
   current.store(&place->view, std::memory_order_release);
   return true;
 }
 
+bool is_elsewhere(const SegmentView& view, const OwnDescriptor& socket) {
+  const NetworkNamespace theirs = view.network_namespace();
+  return !theirs.same_as(namespace_of(socket, theirs));
+}
+
 // Checks the segment at provisional addresses, then moves it to its place.
-bool install(const Answer& answer, const NetworkNamespace& here, FallbackReason& why) {
+bool install(const Answer& answer, const OwnDescriptor& socket, FallbackReason& why) {
   Candidate candidate{{nullptr, static_cast<std::size_t>(answer.message.structure_size)},
                       {},
                       static_cast<std::size_t>(answer.message.hints_size),
@@ -263,7 +275,7 @@ bool install(const Answer& answer, const NetworkNamespace& here, FallbackReason&
   SegmentCheck check = SegmentCheck::ok;
   if (candidate.structure.map(answer.structure.get(), PROT_READ) &&
       candidate.open(answer.hints.get(), check)) {
-    if (check == SegmentCheck::ok && !candidate.view.network_namespace().same_as(here)) {
+    if (check == SegmentCheck::ok && is_elsewhere(candidate.view, socket)) {
       check = SegmentCheck::other_namespace;
     }
     if (check != SegmentCheck::ok) why = reason_for(check);
@@ -290,10 +302,7 @@ void open_socket(OwnDescriptor& socket) {
 }
 
 bool attach(FallbackReason& why) {
-  if (somebody_waited_in_vain()) {
-    why = FallbackReason::k_attach_timeout;
-    return false;
-  }
+  if (!is_worth_a_try(why)) return false;
   OwnDescriptor socket;
   open_socket(socket);
   if (!socket) {
@@ -331,7 +340,7 @@ bool attach(FallbackReason& why) {
              !is_memory_file(answer.hints.get(), message.hints_size)) {
     why = FallbackReason::k_segment_invalid;
   } else {
-    return install(answer, namespace_of(socket), why);
+    return install(answer, socket, why);
   }
   return false;
 }

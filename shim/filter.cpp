@@ -48,6 +48,7 @@ bool installs_by_prctl(unsigned long option, unsigned long mode, unsigned long p
 template <class Call>
 auto install(Call call) {
   const bool first = is_active();
+  if (first) start_socket_table();
   settings.filters.fetch_add(1, std::memory_order_relaxed);
   if (first) {
     const ErrnoKeeper keep;

@@ -31,14 +31,6 @@ struct Mapping {
     if (memory_is_locked) unlock(base, size);
     return true;
   }
-  // More of the same file; it may move.
-  bool grow(std::size_t new_size) {
-    const long moved = system_call(SYS_mremap, base, size, new_size, MREMAP_MAYMOVE);
-    if (moved == -1) return false;
-    base = reinterpret_cast<void*>(moved);
-    size = new_size;
-    return true;
-  }
   // A second mapping of a part of the file whose beginning `whole` is, without its descriptor: an
   // old size of 0 makes mremap(2) map the same file once more. It has what `whole` has (not dumped,
   // not locked). `offset` and `size` are multiples of the page size.

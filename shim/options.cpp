@@ -177,6 +177,7 @@ int ioctl_call(int fd, unsigned long request, void* argument) {
 
 int mlockall_call(int flags) {
   if (!is_active()) return real().mlockall(flags);
+  start_socket_table();
   memory_is_locked = true;
   const int result = real().mlockall(flags);
   if (result == 0) unlock_segment();

@@ -10,8 +10,17 @@
 namespace portpool::shim {
 namespace {
 
-// Stands for every lane that cannot be mapped. Takes no memory until then.
-constinit LaneHints spare_lane{};
+// Stands for every lane that cannot be mapped. Takes no memory until then. In a section of its own,
+// and aligned when it is used: what is written at each start shares a page, which a variable of
+// such an alignment among them would end.
+__attribute__((
+    section(".bss.spare"))) unsigned char spare_room[sizeof(LaneHints) + alignof(LaneHints)];
+
+LaneHints* spare_lane() {
+  const auto at = reinterpret_cast<std::uintptr_t>(spare_room);
+  return reinterpret_cast<LaneHints*>((at + alignof(LaneHints) - 1) / alignof(LaneHints) *
+                                      alignof(LaneHints));
+}
 
 }  // namespace
 
@@ -27,7 +36,7 @@ bool Parts::start(const SegmentView& view, const Mapping& whole) {
   trace_ = view.trace_section();
   at = static_cast<std::atomic<void*>*>(memory);
   map = &map_now;
-  spare = &spare_lane;
+  spare = spare_lane();
   return true;
 }
 

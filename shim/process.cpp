@@ -14,7 +14,6 @@
 #include "shim/attach.h"
 #include "shim/own_descriptor.h"
 #include "shim/real.h"
-#include "shim/sockets.h"
 #include "shim/trace.h"
 #include "shim/user_memory.h"
 
@@ -27,12 +26,17 @@ namespace {
 
 std::uint64_t secret[2];
 
+}  // namespace
+
 void make_secret() {
+  if (secret[0] != 0) return;
   if (system_call(SYS_getrandom, secret, sizeof secret, 0) == sizeof secret) return;
   // The kernel's 16 random bytes for this process image (getauxval(3)).
   const auto* bytes = reinterpret_cast<const void*>(getauxval(AT_RANDOM));
   if (bytes != nullptr) std::memcpy(secret, bytes, sizeof secret);
 }
+
+namespace {
 
 // A copy: nginx and others write their titles over the environment they were started with. One byte
 // more than a socket address holds, so that a path that is too long stays too long.
@@ -73,10 +77,7 @@ __attribute__((constructor)) void start() {
   if (getauxval(AT_SECURE) != 0) mode = ProcessMode::off;
   if (mode == ProcessMode::off) return;
   settings.socket_path = keep_socket_path(std::getenv("PORTPOOL_SOCKET"));
-  make_secret();
   find_main_stack();
-  start_socket_table();
-  start_trace();
   start_fork_handlers();
   attach_at_start();
   settings.mode = mode;

@@ -47,6 +47,9 @@ inline std::uint64_t thread_cpu_ns() { return clock_ns(CLOCK_THREAD_CPUTIME_ID);
 // kernel cannot tell (before Linux 4.14).
 bool in_borrowed_memory();
 
+// Draws the bits that random_at() is keyed by, once; before anybody asks for a number.
+void make_secret();
+
 // Unforeseeable for anybody outside the process: keyed by 128 secret bits, varied by time and
 // thread. Needs no state of its own, so it is safe in signal handlers and differs after fork().
 std::uint64_t random_at(std::uint64_t now);

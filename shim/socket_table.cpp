@@ -17,6 +17,7 @@
 #include "portpool/system_call.h"
 #include "shim/process.h"
 #include "shim/sockets.h"
+#include "shim/trace.h"
 
 namespace portpool::shim {
 namespace {
@@ -61,7 +62,10 @@ __attribute__((noinline, cold)) Chunk* add_chunk(std::size_t which) {
   system_call(SYS_madvise, memory, sizeof(Chunk), MADV_NOHUGEPAGE);
   auto* mine = static_cast<Chunk*>(memory);
   Chunk* there = nullptr;
-  if (chunks[which].compare_exchange_strong(there, mine, std::memory_order_acq_rel)) return mine;
+  if (chunks[which].compare_exchange_strong(there, mine, std::memory_order_acq_rel)) {
+    start_trace();
+    return mine;
+  }
   system_call(SYS_munmap, memory, sizeof(Chunk));
   return there;
 }
@@ -98,7 +102,9 @@ void forget_in(Chunk* chunk, std::size_t first, std::size_t last) {
 
 }  // namespace
 
-void start_socket_table() { add_chunk(0); }
+void start_socket_table() {
+  if (chunks[0].load(std::memory_order_relaxed) == nullptr) add_chunk(0);
+}
 
 void close_socket_table() { closed.store(true, std::memory_order_relaxed); }
 

@@ -51,8 +51,9 @@ struct SocketState {
 };
 static_assert(sizeof(SocketState) == sizeof(std::uint64_t));
 
-// Maps the part of the table that holds the low numbers; the rest is mapped when it is first needed
-// (socket_table.cpp). What cannot be mapped (address space limit) stays unknown.
+// Each part of the table is mapped when a socket of it is first recorded (socket_table.cpp): most
+// programs have none. What cannot be mapped (address space limit) stays unknown. This maps the part
+// with the low numbers now, before memory is locked or system calls are over.
 void start_socket_table();
 
 // fds outside the table (1,048,576 and above): unknown, and not stored.

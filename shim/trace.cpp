@@ -21,7 +21,7 @@ struct Identity {
   std::atomic<std::uint32_t> pid;
   std::atomic<std::uint64_t> comm[2];
 };
-Identity* identity;
+std::atomic<Identity*> identity;
 
 TraceComm own_comm() {
   char name[16] = {};
@@ -30,22 +30,23 @@ TraceComm own_comm() {
 }
 
 void identify(TraceRecord& record) {
-  if (identity != nullptr) {
-    record.pid = identity->pid.load(std::memory_order_acquire);
+  Identity* known = identity.load(std::memory_order_acquire);
+  if (known != nullptr) {
+    record.pid = known->pid.load(std::memory_order_acquire);
     if (record.pid != 0) {
       for (int i = 0; i < 2; ++i) {
-        record.comm.words[i] = identity->comm[i].load(std::memory_order_relaxed);
+        record.comm.words[i] = known->comm[i].load(std::memory_order_relaxed);
       }
       return;
     }
   }
   record.pid = static_cast<std::uint32_t>(system_call(SYS_getpid));
   record.comm = own_comm();
-  if (identity == nullptr) return;
+  if (known == nullptr) return;
   for (int i = 0; i < 2; ++i) {
-    identity->comm[i].store(record.comm.words[i], std::memory_order_relaxed);
+    known->comm[i].store(record.comm.words[i], std::memory_order_relaxed);
   }
-  identity->pid.store(record.pid, std::memory_order_release);
+  known->pid.store(record.pid, std::memory_order_release);
 }
 
 // The address and port that the call used. After a failed attempt the socket has none any more:
@@ -62,6 +63,8 @@ Endpoint source_of(const SegmentView& view, const Call& call, const SocketState&
 }  // namespace
 
 void start_trace() {
+  if (identity.load(std::memory_order_relaxed) != nullptr) return;
+  const ErrnoKeeper keep;
   void* page =
       map_memory(sizeof(Identity), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1);
   if (page == MAP_FAILED) return;
@@ -69,13 +72,14 @@ void start_trace() {
     system_call(SYS_munmap, page, sizeof(Identity));
     return;
   }
-  identity = static_cast<Identity*>(page);
+  identity.store(static_cast<Identity*>(page), std::memory_order_release);
   TraceRecord own;
   identify(own);
 }
 
 std::uint32_t known_pid() {
-  return identity != nullptr ? identity->pid.load(std::memory_order_acquire) : 0;
+  const Identity* known = identity.load(std::memory_order_acquire);
+  return known != nullptr ? known->pid.load(std::memory_order_acquire) : 0;
 }
 
 __attribute__((noinline, cold)) void trace_call(const SegmentView& view, const Call& call,

@@ -9,8 +9,8 @@
 
 namespace portpool::shim {
 
-// At load time: learns the process's pid and name, so that later calls need not ask (a sandboxed
-// program may not be allowed to).
+// With the first socket: learns the process's pid and name, so that later calls need not ask (a
+// sandboxed program may not be allowed to).
 void start_trace();
 
 // The process that this memory belongs to, by its own pid namespace; 0: not known, or a child of

@@ -110,12 +110,14 @@ struct Call {
   { #name, SYS_##name }
 // What docs/connect.md says that the library calls.
 const Call kOwnCalls[] = {
-    CALL(getrandom),   CALL(prctl),       CALL(getpid),         CALL(mmap),      CALL(munmap),
-    CALL(mremap),      CALL(madvise),     CALL(newfstatat),     CALL(fstat),     CALL(fstatfs),
-    CALL(socket),      CALL(connect),     CALL(close),          CALL(ppoll),     CALL(recvmsg),
-    CALL(fcntl),       CALL(getsockopt),  CALL(clock_gettime),  CALL(utimensat), CALL(setsockopt),
-    CALL(getsockname), CALL(bind),        CALL(futex),          CALL(sendto),    CALL(recvfrom),
-    CALL(nanosleep),   CALL(sched_yield), CALL(rt_sigprocmask),
+    CALL(getrandom),      CALL(prctl),         CALL(getpid),      CALL(mmap),
+    CALL(munmap),         CALL(mremap),        CALL(madvise),     CALL(newfstatat),
+    CALL(fstat),          CALL(fstatfs),       CALL(socket),      CALL(connect),
+    CALL(close),          CALL(ppoll),         CALL(recvmsg),     CALL(fcntl),
+    CALL(getsockopt),     CALL(clock_gettime), CALL(utimensat),   CALL(setsockopt),
+    CALL(getsockname),    CALL(bind),          CALL(futex),       CALL(sendto),
+    CALL(recvfrom),       CALL(nanosleep),     CALL(sched_yield),
+    CALL(rt_sigprocmask),
 };
 #undef CALL
 
