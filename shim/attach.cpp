@@ -316,6 +316,7 @@ bool attach(FallbackReason& why) {
                                             : FallbackReason::k_no_daemon;
     return false;
   }
+  system_call(SYS_shutdown, socket.get(), SHUT_WR);
   Answer answer;
   receive_answer(socket, answer, deadline);
   const HandoverMessage& message = answer.message;

@@ -1,5 +1,6 @@
 // What poold says to a process that connects to its socket: one message, after which programs close
-// the connection. They send nothing; poold compare does (poold/daemon/comparison_server.h). On
+// the connection. They send nothing, and say so at once by shutdown(2), which spares poold to ask
+// who they are and to wait for more; poold compare does (poold/daemon/comparison_server.h). On
 // `granted` two descriptors come with it (SCM_RIGHTS): the structure, opened read-only, and the
 // hints.
 #pragma once

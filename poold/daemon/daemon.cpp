@@ -161,7 +161,7 @@ bool Daemon::reload(const Config& config) {
 
 void Daemon::receive(HandoverServer::Visitor& visitor) {
   if (visitor.answer != Handover::granted) return note_refusal(visitor);
-  if (!is_own_command(visitor.pid)) clients_.attached(visitor.pid);
+  if (visitor.only_listens || !is_own_command(visitor.pid)) clients_.attached(visitor.pid);
   if (visitor.may_command) comparisons_.keep(std::move(visitor.connection));
 }
 

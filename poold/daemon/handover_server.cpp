@@ -35,10 +35,11 @@ constexpr milliseconds kMendPause{250};
 
 Descriptor spare_descriptor() { return Descriptor(::open("/dev/null", O_RDONLY | O_CLOEXEC)); }
 
-// Whether the other side has closed: whatever is sent to it is in vain.
-bool has_gone(int connection) {
-  pollfd state{connection, 0, 0};
-  return poll(&state, 1, 0) == 1 && (state.revents & (POLLHUP | POLLERR)) != 0;
+// POLLHUP: the other side has closed, and whatever is sent to it is in vain. POLLRDHUP alone: it
+// will send nothing.
+int state_of(int connection) {
+  pollfd state{connection, POLLRDHUP, 0};
+  return poll(&state, 1, 0) == 1 ? state.revents : 0;
 }
 
 std::vector<gid_t> groups_of(int connection) {
@@ -159,7 +160,9 @@ void HandoverServer::note_plenty() {
 }
 
 void HandoverServer::greet(Descriptor connection, bool may_stay) {
-  if (has_gone(connection.get())) return;
+  const int state = state_of(connection.get());
+  if ((state & (POLLHUP | POLLERR)) != 0) return;
+  const bool only_listens = (state & POLLRDHUP) != 0;
   ucred peer{};
   socklen_t length = sizeof peer;
   if (getsockopt(connection.get(), SOL_SOCKET, SO_PEERCRED, &peer, &length) != 0) return;
@@ -171,9 +174,10 @@ void HandoverServer::greet(Descriptor connection, bool may_stay) {
   send_with_descriptors(connection.get(), std::as_bytes(std::span(&message, 1)),
                         message.answer == Handover::granted ? std::span<const int>(descriptors)
                                                             : std::span<const int>());
-  const bool may_command =
-      may_stay && message.answer == Handover::granted && (peer.uid == 0 || peer.uid == geteuid());
-  Visitor visitor{peer.pid, peer.uid, message.answer, may_command, std::move(connection)};
+  const bool may_command = may_stay && !only_listens && message.answer == Handover::granted &&
+                           (peer.uid == 0 || peer.uid == geteuid());
+  Visitor visitor{peer.pid,     peer.uid,    message.answer,
+                  only_listens, may_command, std::move(connection)};
   report_(visitor);
 }
 

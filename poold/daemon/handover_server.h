@@ -31,6 +31,7 @@ class HandoverServer {
     pid_t pid;  // in poold's pid namespace; 0 when it cannot be seen from here
     uid_t uid;
     Handover answer;
+    bool only_listens;      // it has said so: a program under the library
     bool may_command;       // root, or poold's own user
     Descriptor connection;  // for whoever takes it; else closed
   };

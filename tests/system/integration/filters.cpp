@@ -116,7 +116,7 @@ const Call kOwnCalls[] = {
     CALL(close),          CALL(ppoll),         CALL(recvmsg),     CALL(fcntl),
     CALL(getsockopt),     CALL(clock_gettime), CALL(utimensat),   CALL(setsockopt),
     CALL(getsockname),    CALL(bind),          CALL(futex),       CALL(sendto),
-    CALL(recvfrom),       CALL(nanosleep),     CALL(sched_yield),
+    CALL(recvfrom),       CALL(nanosleep),     CALL(sched_yield), CALL(shutdown),
     CALL(rt_sigprocmask),
 };
 #undef CALL
