@@ -29,7 +29,7 @@ nft_packages=(nftables)
 test_packages=("${demo_packages[@]}" "${haproxy_packages[@]}" "${java_packages[@]}" "${node_packages[@]}"
   "${vsftpd_packages[@]}" "${nft_packages[@]}"
   tmux musl-tools binutils libnginx-mod-stream redis-server redis-tools squid postgresql
-  openssh-client openssh-server prometheus gosu mptcpize nmap keepalived erlang-base
+  openssh-client openssh-server prometheus gosu mptcpize wget nmap keepalived erlang-base
   libpython3.11-testsuite/libpython3.12-testsuite/libpython3.13-testsuite/libpython3.14-testsuite)
 # The reports' test opens them in a browser. Ubuntu has it as a snap only; the test is skipped there.
 if ! grep -qsx 'ID=ubuntu' /etc/os-release; then

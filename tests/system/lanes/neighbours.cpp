@@ -39,6 +39,29 @@ std::vector<std::uint16_t> destinations() {
   return ports;
 }
 
+// Programs that bind before they connect, and one that listens on a port of the kernel's choice.
+void expect_that_clients_find_ports() {
+  Process server({"python3", "-u", "-m", "http.server", "8080", "--bind", "127.0.0.1"});
+  EXPECT_TRUE(eventually([&] { return server.out().find("Serving HTTP") != std::string::npos; }))
+      << server.err();
+  const std::string url = "http://127.0.0.1:8080/";
+  const std::string node =
+      "const http = require('http');"
+      "const s = http.createServer((q, r) => r.end('ok')).listen(0, '127.0.0.1', () =>"
+      " http.get({host: '127.0.0.1', port: s.address().port, localAddress: '127.0.0.1'}, r => {"
+      " r.resume(); r.on('end', () => { s.close(); console.log(r.statusCode); }); }));";
+  const std::vector<std::vector<std::string>> programs = {
+      {"wget", "--quiet", "--tries=1", "--bind-address=127.0.0.1", "--output-document=-", url},
+      {"curl", "--silent", "--show-error", "--fail", "--interface", "127.0.0.1", url},
+      {"node", "-e", node},
+  };
+  for (const std::vector<std::string>& command : programs) {
+    Process program(command);
+    EXPECT_EQ(program.wait(), 0) << command.front() << ": " << program.err();
+  }
+  server.signal(SIGTERM);
+}
+
 // How many of `wanted` services can begin to listen: on any port, or each on a fixed one.
 int listeners_on_any_port(int wanted) {
   int listening = 0;
@@ -61,6 +84,8 @@ int listeners_on_odd_ports(int low, int count) {
   return listening;
 }
 
+std::string destination_text(int i) { return kHost + ":" + std::to_string(kFirstDestination + i); }
+
 class Neighbours : public LaneNet {
  protected:
   EchoServer servers{destinations()};
@@ -82,7 +107,24 @@ TEST_F(Neighbours, FindPortsWhereManyDestinationsHaveMany) {
   Process python({"python3", "-u", "-m", "http.server", "0"});
   EXPECT_TRUE(eventually([&] { return python.out().find("Serving HTTP") != std::string::npos; }))
       << python.err();
+  expect_that_clients_find_ports();
   python.signal(SIGTERM);
+  guest.send_line("");
+  EXPECT_EQ(guest.wait(), 0) << guest.err();
+}
+
+// Three destinations of 2,000 connections each leave every service with an odd port its own.
+TEST_F(Neighbours, ServicesOfTheDefaultRange) {
+  constexpr int kDefaultLow = 32768;
+  constexpr int kDefaultCount = 28232;
+  net.set_port_range(kDefaultLow, kDefaultLow + kDefaultCount - 1);
+  poold = std::make_unique<Poold>();
+  poold->make_lanes({destination_text(0), destination_text(1), destination_text(2)});
+  Process guest =
+      start_guest("fan", poold->shim(), {std::to_string(kFirstDestination), "3", "2000"});
+  guest.wait_for_output("odd ");
+  EXPECT_EQ(guest.out(), "odd 0\n");
+  EXPECT_EQ(listeners_on_odd_ports(kDefaultLow, kDefaultCount), kDefaultCount / 2);
   guest.send_line("");
   EXPECT_EQ(guest.wait(), 0) << guest.err();
 }
