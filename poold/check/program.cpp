@@ -141,6 +141,18 @@ void judge_sandbox(const ElfFacts& facts, Judgement& judgement) {
                 : "switch its sandbox off, if the pool matters more (chronyd: -F 0)");
 }
 
+// Its runtime looks at the order of libraries when it starts, and ends the program where another
+// one was preloaded before it.
+void judge_sanitizer(const ElfFacts& facts, Judgement& judgement) {
+  if (!facts.needs("libasan.so")) return;
+  judgement.add(
+      "sanitizer", Answer::partly,
+      "It uses AddressSanitizer's shared runtime, which ends it when a library comes before that",
+      "preload the runtime too, before the library: "
+      "LD_PRELOAD=\"$(gcc -print-file-name=libasan.so) .../libportpool.so\"; "
+      "or ASAN_OPTIONS=verify_asan_link_order=0");
+}
+
 }  // namespace
 
 void judge_executable(const std::string& path, Judgement& judgement) {
@@ -173,6 +185,7 @@ void judge_executable(const std::string& path, Judgement& judgement) {
                   "switch io_uring off in its configuration, if it can");
   }
   judge_sandbox(*facts, judgement);
+  judge_sanitizer(*facts, judgement);
 }
 
 bool is_program(const std::string& name) { return path_of(name).has_value(); }

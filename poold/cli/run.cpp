@@ -1,5 +1,7 @@
 #include <fmt/format.h>
 
+#include <cstdlib>
+#include <cstring>
 #include <filesystem>
 #include <optional>
 
@@ -102,11 +104,21 @@ void print_end(const Report& report, const std::string& not_covered, OutputFile&
   }
 }
 
+// It would end before it begins, with words that do not say what to do here.
+void warn_of_sanitizer(const check::Judgement& judgement) {
+  const char* options = std::getenv("ASAN_OPTIONS");
+  if (options != nullptr && std::strstr(options, "verify_asan_link_order=0") != nullptr) return;
+  for (const check::Finding& finding : judgement.findings) {
+    if (finding.name == "sanitizer") tell("portpool: {}; {}\n", finding.text, finding.fix);
+  }
+}
+
 // Why the command cannot be covered; empty: it can, as far as its command line tells. The program
 // runs all the same; its children may be covered.
 std::string say_if_not_covered(const std::vector<std::string>& command) {
   try {
     const check::Judgement judgement = check::judge_command(command);
+    warn_of_sanitizer(judgement);
     if (judgement.answer() != check::Answer::no) return {};
     const check::Finding& reason = *judgement.reason();
     tell("portpool: {} runs without the pool. {}.\n", command.front(), reason.text);

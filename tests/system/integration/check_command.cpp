@@ -312,6 +312,15 @@ TEST_F(CheckProgram, ThatWillPutItselfUnderAFilter) {
   EXPECT_EQ(check(kOrdinary).answer("seccomp"), "");
 }
 
+TEST_F(CheckProgram, WithASanitizersRuntime) {
+  const TempDir place;
+  const std::string program = place.file("sanitized");
+  fs::copy_file(elf_that_needs(1, std::string_view("libasan.so.8\0", 13)).path(), program);
+  fs::permissions(program, fs::perms::owner_all);
+  EXPECT_EQ(check(program).answer("sanitizer"), "partly");
+  EXPECT_EQ(check(kOrdinary).answer("sanitizer"), "");
+}
+
 TEST_F(CheckProcess, UnderAFilterOfItsOwn) {
   const Checked checked = check_guest("filters_itself", poold.shim());
   EXPECT_NE(checked.json.dump().find("reason seccomp"), std::string::npos);

@@ -4,7 +4,9 @@
 
 #include <cstdlib>
 #include <filesystem>
+#include <string_view>
 
+#include "support/elf_file.h"
 #include "support/temp_dir.h"
 #include "system/integration/common.h"
 
@@ -414,6 +416,22 @@ TEST_F(OtherUsers, WrappersThatLoseTheLibraryAreNamed) {
       environment());
   EXPECT_EQ(kept.wait(), 0) << kept.err();
   EXPECT_NE(kept.err().find("1 TCP connect"), std::string::npos) << kept.err();
+}
+
+// The runtime's own message does not say what is to be done.
+TEST_F(RunCommand, SaysHowToRunWithASanitizersRuntime) {
+  const TempDir place;
+  const std::string program = place.file("sanitized");
+  fs::copy_file(elf_that_needs(1, std::string_view("libasan.so.8\0", 13)).path(), program);
+  fs::permissions(program, fs::perms::owner_all);
+  Process process(command({program}), environment());
+  EXPECT_NE(process.wait(), 0);
+  EXPECT_NE(process.err().find("-print-file-name=libasan.so"), std::string::npos) << process.err();
+  std::vector<std::string> arranged = environment();
+  arranged.push_back("ASAN_OPTIONS=verify_asan_link_order=0");
+  Process told(command({program}), arranged);
+  EXPECT_NE(told.wait(), 0);
+  EXPECT_EQ(told.err().find("-print-file-name"), std::string::npos) << told.err();
 }
 
 TEST_F(RunCommand, SaysThatNothingConnected) {
