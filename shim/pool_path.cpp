@@ -1,8 +1,10 @@
 #include "shim/pool_path.h"
 
+#include <algorithm>
 #include <ctime>
 #include <utility>
 
+#include "portpool/bound_ports.h"
 #include "portpool/endpoint.h"
 #include "portpool/lane.h"
 #include "portpool/system_call.h"
@@ -26,6 +28,10 @@ namespace {
 constexpr int kMaxAttempts = 16;
 // By bind(): ports tried for one that nobody else has, before one is shared.
 constexpr int kLoneBinds = 4;
+// Where ports are spared, so many may be bound in the smallest range, too.
+constexpr std::uint32_t kBoundAtLeast = 64;
+// Ports tried that other lanes have bound, there.
+constexpr int kSharedBinds = 8;
 // The same once the kernel's own choice has failed and any port is better than the error, and how
 // many of those that the lane withholds are asked for then: up to 1 ms.
 constexpr int kLastAttempts = 64;
@@ -45,7 +51,7 @@ constexpr int kLookShift = 58;
 
 // What became of a call that the pool does not finish: with each port and lane that is tried it
 // only ever moves down this list.
-enum class Fate { no_lane, not_mapped, source_failed, lane_full, rejected, pin_failed };
+enum class Fate { no_lane, not_mapped, source_failed, lane_full, rejected, half_bound, pin_failed };
 
 FallbackReason reason_of(Fate fate) {
   switch (fate) {
@@ -59,6 +65,8 @@ FallbackReason reason_of(Fate fate) {
       return FallbackReason::k_lane_full;
     case Fate::rejected:
       return FallbackReason::k_rejected;
+    case Fate::half_bound:
+      return FallbackReason::k_half_bound;
     case Fate::pin_failed:
       return FallbackReason::k_pin_failed;
   }
@@ -161,17 +169,25 @@ class PoolCall {
     }
     const LaneInfo& info = view_.lane_info(ref.index);
     // A socket with a route of its own may meet, on a shared port, what its lane knows nothing of.
-    const bool crowded = !state_.own_route && info.crowded.load(std::memory_order_relaxed) != 0;
+    const std::uint32_t crowding = info.crowding.load(std::memory_order_relaxed);
+    const bool crowded = !state_.own_route && (crowding & Crowding::crowded) != 0;
     may_share_ = sharing_ == Sharing::allowed || crowded;
     LaneHints& hints = view_.lane_hints(ref.index);
     mark_used(view_, hints);
-    if (const std::uint16_t promised = std::exchange(promised_, 0); promised != 0) {
+    const bool spares = strategy_ == Strategy::bind && sharing_ != Sharing::allowed &&
+                        (crowding & Crowding::exposed) != 0;
+    const std::uint16_t promised = std::exchange(promised_, 0);
+    if (promised != 0 && (!spares || may_bind_another(lane.ports))) {
       ClaimedPort port{ref, lane.key.source, {}};
       if (claim_this_port(view_, ref, promised, port.port)) {
         const Outcome outcome = try_port(port, may_share_, result);
         if (outcome != Outcome::next_port) return outcome;
         ++attempts_;
       }
+    }
+    if (spares) {
+      const Outcome outcome = spare_ports(ref, lane, result);
+      if (outcome != Outcome::next_port) return outcome;
     }
     while (attempts_ < most_attempts()) {
       ClaimedPort port{ref, lane.key.source, {}};
@@ -198,6 +214,39 @@ class PoolCall {
       }
       random_ = detail::next_random(random_);
     }
+    return Outcome::next_lane;
+  }
+
+  bool may_bind_another(const PortRange& range) const {
+    const BoundPorts* bound = view_.bound_ports();
+    const std::uint32_t most = std::max(range.size() / 2, kBoundAtLeast);
+    return bound == nullptr || bound->count.load(std::memory_order_relaxed) < most;
+  }
+
+  // By bind() in a range that others need too, once the pool has bound an eighth of it: a port is
+  // shared that other lanes have bound, as long as there is one. `next_port`: there is none, and
+  // another may be bound.
+  Outcome spare_ports(LaneRef ref, const LaneIdentity& lane, int& result) {
+    BoundPorts* bound = view_.bound_ports();
+    if (bound == nullptr || bound->count.load(std::memory_order_relaxed) < lane.ports.size() / 8) {
+      return Outcome::next_port;
+    }
+    for (int i = 0; !state_.own_route && i < kSharedBinds; ++i) {
+      ClaimedPort port{ref, lane.key.source, {}};
+      const int number = claim_bound(view_.lane_hints(ref.index), *bound, lane.ports, random_);
+      if (number < 0) break;
+      random_ = detail::next_random(random_);
+      if (!in_service(view_, ref)) {
+        release(view_.lane_hints(ref.index), static_cast<std::uint16_t>(number));
+        return Outcome::next_lane;
+      }
+      if (!check_port(view_.lane_info(ref.index), number, port.port)) continue;
+      const Outcome outcome = try_port(port, true, result);
+      if (outcome != Outcome::next_port) return outcome;
+      ++attempts_;
+    }
+    if (may_bind_another(lane.ports)) return Outcome::next_port;
+    reach(Fate::half_bound);
     return Outcome::next_lane;
   }
 
@@ -283,7 +332,10 @@ class PoolCall {
       const PinTarget target{call_.fd, call_.family(), port, source_, shared, reuse_is_set_};
       touched_ = true;
       reuse_is_set_ = shared;
-      return pinning_.pin(target);
+      const PinResult result = pinning_.pin(target);
+      BoundPorts* bound = view_.bound_ports();
+      if (result == PinResult::done && bound != nullptr) note_bound(*bound, port.number());
+      return result;
     }
     touched_ = true;
     if (names_sources() && !bind_to_source()) return PinResult::no_source;

@@ -47,6 +47,17 @@ struct alignas(64) FirstCalls {
   std::atomic<std::uint64_t> marks[kMarksPerPlace];
 };
 
+// ---- bound ports: the union over all lanes, with the bind strategy
+// -------------------------------
+
+// Ports that sockets of the pool are bound to, for whatever destination. Clients add what they
+// bind; poold takes away what the kernel does not show any more.
+struct alignas(64) BoundPorts {
+  std::atomic<std::uint32_t> count;  // of the bits
+  // Where a port's bit stands: port_place.h.
+  alignas(64) std::atomic<std::uint64_t> words[1024];
+};
+
 // ---- lanes: the bits of their ports -------------------------------------------------------------
 
 inline constexpr std::size_t kPorts = 65536;
@@ -125,6 +136,7 @@ static_assert(sizeof(HintsHeader) == 128);
 static_assert(offsetof(HintsHeader, doorbell) == 64);
 static_assert(sizeof(RequestSlot) == 64);
 static_assert(sizeof(FirstCalls) == 64);
+static_assert(sizeof(BoundPorts) == 64 + kPortWords * 8);
 static_assert(offsetof(LaneHints, rejections) == 64);
 static_assert(offsetof(LaneHints, mid) == 128);
 static_assert(offsetof(LaneHints, words) == 4096);

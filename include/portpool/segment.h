@@ -96,6 +96,11 @@ class SegmentView {
     if (sections_.port_rules.count == 0) return nullptr;
     return &element<PortRules>(structure_, sections_.port_rules, 0);
   }
+  // Null: the segment has none.
+  BoundPorts* bound_ports() const {
+    if (sections_.bound_ports.count == 0) return nullptr;
+    return &element<BoundPorts>(hints_, sections_.bound_ports, 0);
+  }
   RequestSlot& request(std::uint32_t i) const {
     return element<RequestSlot>(hints_, sections_.requests, i);
   }
@@ -131,7 +136,7 @@ class SegmentView {
                                   ? sections_.lane_hints.offset
                                   : sections_.trace.offset;
     const bool holds = end_of(sections_.requests) <= end && end_of(sections_.shards) <= end &&
-                       end_of(sections_.first_calls) <= end;
+                       end_of(sections_.first_calls) <= end && end_of(sections_.bound_ports) <= end;
     return holds ? end : 0;
   }
   std::uint64_t lanes_offset() const { return sections_.lane_hints.offset; }
@@ -150,6 +155,7 @@ class SegmentView {
     Section trace{};
     Section first_calls{};
     Section port_rules{};
+    Section bound_ports{};
     friend bool operator==(const Sections&, const Sections&) = default;
   };
 
@@ -198,9 +204,9 @@ inline SegmentCheck SegmentView::open(const void* structure, std::size_t structu
   SegmentView view;
   view.structure_ = structure;
   view.hints_ = hints;
-  view.sections_ = {header.directory, header.lane_infos,  header.pools,
-                    header.requests,  header.shards,      header.lane_hints,
-                    header.trace,     header.first_calls, header.port_rules};
+  view.sections_ = {header.directory,  header.lane_infos, header.pools, header.requests,
+                    header.shards,     header.lane_hints, header.trace, header.first_calls,
+                    header.port_rules, header.bound_ports};
   const Sections& s = view.sections_;
   if (!fits<DirectoryEntry, StructureHeader>(s.directory, structure_size) ||
       !fits<LaneInfo, StructureHeader>(s.lane_infos, structure_size) ||
@@ -209,6 +215,7 @@ inline SegmentCheck SegmentView::open(const void* structure, std::size_t structu
       !fits<Shard, HintsHeader>(s.shards, hints_size) ||
       !fits<LaneHints, HintsHeader>(s.lane_hints, hints_size) ||
       !fits<TraceEntry, HintsHeader>(s.trace, hints_size) ||
+      (s.bound_ports != Section{} && !fits<BoundPorts, HintsHeader>(s.bound_ports, hints_size)) ||
       (s.port_rules != Section{} &&
        !fits<PortRules, StructureHeader>(s.port_rules, structure_size)) ||
       (s.first_calls != Section{} && !fits<FirstCalls, HintsHeader>(s.first_calls, hints_size)) ||

@@ -113,7 +113,8 @@ struct alignas(64) StructureHeader {
   Section first_calls;  // count 0: written by a poold before 3.1, which has none
   // In the structure: one element, or none as with first_calls.
   Section port_rules;
-  std::uint64_t reserved1[9];  // sections to come
+  Section bound_ports;         // in the hints: one element, or none
+  std::uint64_t reserved1[7];  // sections to come
 
   // Written by poold as it runs.
   alignas(64) std::atomic<std::uint64_t> heartbeat;  // +1 every kHeartbeatMs
@@ -163,6 +164,14 @@ struct LaneRef {
   friend constexpr bool operator==(const LaneRef&, const LaneRef&) = default;
 };
 
+struct Crowding {
+  // Hardly a port of the range is without a user, for whatever destination: a port may be shared.
+  static constexpr std::uint32_t crowded = 1;
+  // Programs outside the pool take ports of this range too, and find none that is bound: ports are
+  // shared where that is possible, and half of them are left alone.
+  static constexpr std::uint32_t exposed = 2;
+};
+
 // What a lane is, and how it stands.
 //
 // generation is a sequence lock over key, ports and pool: 0 while the place is in nobody's service.
@@ -175,9 +184,7 @@ struct alignas(64) LaneInfo {
   std::atomic<std::uint32_t> low;   // 1: few ports are free, claims shall ask for attention
   // Not 0: the kernel's table left no port to claim. Another number at each such finding.
   std::atomic<std::uint32_t> full;
-  // 1: hardly a port of the range is without a user, for whatever destination. Only then may the
-  // bind strategy share a port (shim/pool_path.cpp).
-  std::atomic<std::uint32_t> crowded;
+  std::atomic<std::uint32_t> crowding;  // Crowding, for the bind strategy (shim/pool_path.cpp)
   std::atomic<std::uint64_t> key[kKeyWords];
 };
 

@@ -52,17 +52,14 @@ void advise_reserving(const Config& config, Strategy strategy) {
   const auto local = kernel::local_port_range().value();
   for (const PoolRule& rule : config.pools) {
     const auto range = rule.port_range ? rule.port_range : local;
-    const bool covered = range && std::any_of(reserved.begin(), reserved.end(), [&](const auto& r) {
-                           return r.low <= range->low && r.high >= range->high;
-                         });
-    const bool outside = range && local && (range->high < local->low || range->low > local->high);
-    if (!range || covered || outside) continue;
+    if (!range || !local || !is_shared_with_others(*range, *local, reserved)) continue;
     spdlog::warn(
-        "pool {}: other programs' connections may take ports {}-{}; with the bind strategy, keep "
-        "them "
-        "for the pool: sysctl -w net.ipv4.ip_local_reserved_ports={}-{}, or give the pool a "
-        "port_range "
-        "outside ip_local_port_range",
+        "pool {}: with the bind strategy other programs cannot connect from ports {}-{} that it "
+        "has "
+        "bound; so it binds half of them at most, and leaves what needs more to the kernel's path. "
+        "For all of them: sysctl -w net.ipv4.ip_local_reserved_ports={}-{}, or a port_range "
+        "outside "
+        "ip_local_port_range",
         rule.name, range->low, range->high, range->low, range->high);
   }
 }

@@ -49,6 +49,11 @@ LaneSettings::Changes LaneSettings::read() {
   const auto moved = follow_sources(rules_);
   complain_once(!range.is_known() ? range.why() : !reuse.is_known() ? reuse.why() : moved.why());
   if (moved) changes.sources = *moved;
+  if (strategy_ == Strategy::bind) {
+    const auto reserved = kernel::reserved_ports();
+    if (reserved.is_known())
+      reserved_ = reserved.value().value_or(std::vector<kernel::PortRange>{});
+  }
   if (range && *range != local_range_) {
     local_range_ = *range;
     structure_.header().port_range.store(range->pack(), std::memory_order_relaxed);
@@ -67,6 +72,11 @@ void LaneSettings::complain_once(const std::string& what) {
 std::uint32_t LaneSettings::pool_of(const LaneKey& question) const {
   if (is_for_promises(question)) return rule_for_promises(rules_, question.source);
   return rule_for(rules_, {question.destination, question.destination_port});
+}
+
+bool LaneSettings::is_exposed(std::uint32_t pool) const {
+  return strategy_ == Strategy::bind &&
+         is_shared_with_others(range_of(pool), local_range_, reserved_);
 }
 
 kernel::PortRange LaneSettings::range_of(std::uint32_t pool) const {

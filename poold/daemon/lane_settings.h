@@ -39,6 +39,8 @@ class LaneSettings {
 
   std::uint32_t pool_of(const LaneKey& question) const;
   const PoolRule& rule(std::uint32_t pool) const { return rules_[pool]; }
+  // With the bind strategy: its ports are such that the kernel gives to other programs too.
+  bool is_exposed(std::uint32_t pool) const;
   // Of the pool's lanes; low > high: it has no port to give.
   kernel::PortRange range_of(std::uint32_t pool) const;
   // Absent: no lane can serve it, for want of a source or of ports, or since none is wanted.
@@ -61,7 +63,8 @@ class LaneSettings {
   std::uint64_t version_ = 0;
   kernel::TimeWaitReuse reuse_;
   kernel::PortRange local_range_;
-  std::vector<bool> without_ports_;  // by pool
+  std::vector<kernel::PortRange> reserved_;  // with the bind strategy
+  std::vector<bool> without_ports_;          // by pool
   bool complained_ = false;
 };
 

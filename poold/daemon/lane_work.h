@@ -40,7 +40,8 @@ struct LaneWork {
   bool note_supply(const LaneRecord& record, const LaneTruth* truth) {
     // Promises do not run out: what is short is taken from elsewhere.
     if (is_for_promises(record.key)) return true;
-    return supply.note(lanes.info(record), hints(record), record, truth, blocked);
+    return supply.note(lanes.info(record), hints(record), record, truth, blocked,
+                       settings.is_exposed(record.pool));
   }
 };
 

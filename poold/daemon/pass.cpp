@@ -108,6 +108,7 @@ void Pass::walked(std::unique_ptr<Walk> walk) {
   if (!walk_->complete) return;
   work_.supply.begin(all_);
   work_.supply.add(walk_->truth.taken());
+  if (BoundPorts* bound = work_.structure.view().bound_ports()) work_.supply.note_bound(*bound);
 }
 
 bool Pass::run(const Slice& slice) {

@@ -34,13 +34,13 @@ Check by_statistics(const Facts& facts) {
   return check;
 }
 
-struct BoundPorts {
+struct BoundSockets {
   std::uint64_t sockets = 0;  // in the range
   std::uint64_t ports = 0;
 };
 
-BoundPorts in_range(const Census& census) {
-  BoundPorts found;
+BoundSockets in_range(const Census& census) {
+  BoundSockets found;
   PortSet seen;
   for (const LocalSocket& socket : census.bound) {
     if (!census.plan.in_range(socket.local.port)) continue;
@@ -57,7 +57,7 @@ Check check_bound_sockets(const Facts& facts) {
   if (!facts.census) return not_known(facts.census_error);
   const Census& census = *facts.census;
   if (!census.bound_listed) return by_statistics(facts);
-  const BoundPorts found = in_range(census);
+  const BoundSockets found = in_range(census);
   const unsigned range = census.plan.count;
   Check check;
   check.evidence = {{"listed", true},

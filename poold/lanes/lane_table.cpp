@@ -61,7 +61,7 @@ LaneRecord* LaneTable::add(const LaneKey& key, std::uint32_t pool, kernel::PortR
   store_key(lane.key, key);
   lane.low.store(0, std::memory_order_relaxed);
   lane.full.store(0, std::memory_order_relaxed);
-  lane.crowded.store(0, std::memory_order_relaxed);
+  lane.crowding.store(0, std::memory_order_relaxed);
   set_range(*record, pool, range);
   by_key_[key] = record.get();
   records_[*place] = std::move(record);

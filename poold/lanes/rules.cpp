@@ -55,6 +55,14 @@ bool PoolRule::matches(const Endpoint& destination) const {
          std::none_of(exclude.begin(), exclude.end(), fits);
 }
 
+bool is_shared_with_others(const kernel::PortRange& ports, const kernel::PortRange& local,
+                           const std::vector<kernel::PortRange>& reserved) {
+  const bool covered = std::any_of(reserved.begin(), reserved.end(), [&](const auto& r) {
+    return r.low <= ports.low && r.high >= ports.high;
+  });
+  return !covered && ports.low <= local.high && ports.high >= local.low;
+}
+
 std::vector<PortRule> port_rules(const std::vector<PoolRule>& rules) {
   std::vector<PortRule> rows;
   const auto refuses = [](const PoolRule& rule) {

@@ -50,6 +50,10 @@ struct PoolRule {
   bool names(const Address& source) const;
 };
 
+// Of ports that sockets are bound to: the kernel would give some of them to other programs.
+bool is_shared_with_others(const kernel::PortRange& ports, const kernel::PortRange& local,
+                           const std::vector<kernel::PortRange>& reserved);
+
 // What programs are told of rules with OutsideRange::refuse; nothing when there is none.
 std::vector<PortRule> port_rules(const std::vector<PoolRule>& rules);
 

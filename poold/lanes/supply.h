@@ -1,5 +1,5 @@
 // How a lane stands, as the structure tells programs: whether few ports are left (`low`), none
-// (`full`), and whether hardly a port is without a user for whatever destination (`crowded`).
+// (`full`), and how the bind strategy shall spare ports (`crowding`); and which ports are bound.
 #pragma once
 
 #include <cstdint>
@@ -16,15 +16,19 @@ class Supply {
   void begin(bool all);
   void add(const PortBits& taken);
 
-  // Writes the marks of one lane. `full` and `crowded` come from the kernel's table alone, never
-  // from the hints: with fail-fast they decide about an error. Without `truth` (null) a lane may
-  // stop being full, when its hints hold a port, and does not become so. True when the lane has
-  // ports to spare.
+  // After all add() of a pass.
+  void note_bound(BoundPorts& bound);
+
+  // Writes the marks of one lane. exposed: Crowding::exposed. `full` and Crowding::crowded come
+  // from the kernel's table alone, never from the hints: with fail-fast they decide about an error.
+  // Without `truth` (null) a lane may stop being full, when its hints hold a port, and does not
+  // become so. True when the lane has ports to spare.
   bool note(LaneInfo& info, LaneHints& hints, const LaneRecord& record, const LaneTruth* truth,
-            const BlockedPorts& blocked);
+            const BlockedPorts& blocked, bool exposed);
 
  private:
-  PortBits taken_ = {};  // by a socket of some lane
+  PortBits taken_ = {};   // by a socket of some lane
+  PortBits absent_ = {};  // bound as far as clients say, and in no socket at the last pass
   std::uint32_t findings_ = 0;
 };
 

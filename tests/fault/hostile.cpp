@@ -81,7 +81,9 @@ class Hostile : public testing::Test {
     // To these, routing chooses another source than the destination itself.
     ip("route add local 10.8.0.0/24 dev lo src 10.7.0.1");
     ip("-6 route add local fd00:8::/64 dev lo src fd00:7::1");
-    poold = std::make_unique<Poold>(kPools + (by_bind() ? kOwnRangePool : ""));
+    if (by_bind()) net.set_sysctl("net.ipv4.ip_local_reserved_ports", kReserved);
+    poold = std::make_unique<Poold>(
+        by_bind() ? pools_of_reserved_ports() + kOwnRangePool + kReservedPool : kPools);
     segment = std::make_unique<AttachedSegment>(poold->socket());
   }
 

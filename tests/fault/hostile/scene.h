@@ -47,6 +47,22 @@ sources = ["10.7.0.3", "10.7.0.4"]
 source_policy = "balance"
 )";
 
+// By bind() a port is shared with other lanes in a range that other programs need too, and whoever
+// can write the hints may then cause an error (docs/threat-model.md). In one that is the pool's own
+// nobody can; the kernel's path has the other half.
+inline const std::string kReserved = std::to_string(kLow) + "-29999";
+inline const std::string kReservedPool = "[[pool]]\nport_range = \"" + kReserved + "\"\n";
+
+inline std::string pools_of_reserved_ports() {
+  std::string pools = kPools;
+  const std::string head = "[[pool]]\n";
+  for (std::size_t at = 0; (at = pools.find(head, at)) != std::string::npos;) {
+    pools.replace(at, head.size(), kReservedPool);
+    at += kReservedPool.size();
+  }
+  return pools;
+}
+
 inline const std::string kOwnRangePool = R"(
 [[pool]]
 name = "own"

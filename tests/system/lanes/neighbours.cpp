@@ -163,5 +163,85 @@ TEST_F(Neighbours, OddPortsComeFirstInARangeThatBeginsWithOne) {
   EXPECT_EQ(guest.wait(), 0) << guest.err();
 }
 
+// By bind() a port is lost to all others on the host, whatever their destination.
+class NeighboursOfBoundPorts : public LaneNet {
+ protected:
+  static constexpr int kMany = 1000;
+  static constexpr int kFar = 100;
+
+  std::string strategy() const override { return "bind"; }
+  static std::vector<std::uint16_t> far_ports() {
+    std::vector<std::uint16_t> ports(kFar);
+    std::iota(ports.begin(), ports.end(), static_cast<std::uint16_t>(kFirstDestination));
+    return ports;
+  }
+  void start_with_lanes() {
+    start(kMany);
+    std::vector<std::string> all;
+    for (const std::uint16_t port : far_ports()) all.push_back(kHost + ":" + std::to_string(port));
+    poold->make_lanes(all);
+  }
+  // Programs outside the pool connect as always.
+  void expect_that_others_connect() {
+    Process python({"python3", "-u", "-m", "http.server", "8080", "--bind", kHost});
+    EXPECT_TRUE(eventually([&] { return python.out().find("Serving HTTP") != std::string::npos; }))
+        << python.err();
+    for (int i = 0; i < 20; ++i) {
+      Process curl({"curl", "--silent", "--show-error", "--fail", "http://127.0.0.1:8080/"});
+      EXPECT_EQ(curl.wait(), 0) << curl.err();
+    }
+    python.signal(SIGTERM);
+  }
+
+  EchoServer far{far_ports()};
+};
+
+// Once: each destination bound ports of its own as long as there were any, until curl found none.
+TEST_F(NeighboursOfBoundPorts, FindPortsSinceLanesShareTheirs) {
+  start_with_lanes();
+  Process guest = start_guest("fan", poold->shim(),
+                              {std::to_string(kFirstDestination), std::to_string(kFar), "100"});
+  guest.wait_for_output("odd ");
+  const nlohmann::json status = poold->status();
+  EXPECT_GE(pool_connects(status), kFar * 99U) << status;
+  EXPECT_EQ(fallbacks(status, "half_bound"), 0U);
+  EXPECT_EQ(listeners_on_any_port(300), 300);
+  expect_that_others_connect();
+  expect_that_clients_find_ports();
+  guest.send_line("");
+  EXPECT_EQ(guest.wait(), 0) << guest.err();
+}
+
+TEST_F(NeighboursOfBoundPorts, KeepHalfOfTheRangeWhateverIsNeeded) {
+  start_with_lanes();
+  Process guest =
+      start_guest("fan", poold->shim(), {std::to_string(kFirstDestination), "1", "800"});
+  guest.wait_for_output("odd ");
+  const nlohmann::json status = poold->status();
+  EXPECT_LE(lane_from(status, kHost, destination_text(0)).at("in_use").get<int>(), 800);
+  EXPECT_GE(fallbacks(status, "half_bound"), 250U) << status;
+  EXPECT_LE(pool_connects(status), kMany / 2 + 2U * kFar) << status;
+  guest.send_line("");
+  EXPECT_EQ(guest.wait(), 0) << guest.err();
+}
+
+// Nobody else is given a reserved port.
+TEST_F(NeighboursOfBoundPorts, AReservedRangeIsThePools) {
+  net.set_sysctl("net.ipv4.ip_local_reserved_ports",
+                 std::to_string(kLow) + "-" + std::to_string(kLow + kMany - 101));
+  start(kMany, "[[pool]]\nport_range = \"" + std::to_string(kLow) + "-" +
+                   std::to_string(kLow + kMany - 101) + "\"\n");
+  make_lane(destination_text(0));
+  const nlohmann::json before = poold->status();
+  Process guest =
+      start_guest("fan", poold->shim(), {std::to_string(kFirstDestination), "1", "800"});
+  guest.wait_for_output("odd ");
+  const nlohmann::json status = poold->status();
+  EXPECT_EQ(pool_connects(status) - pool_connects(before), 800U) << status;
+  EXPECT_EQ(fallbacks(status, "half_bound"), 0U);
+  guest.send_line("");
+  EXPECT_EQ(guest.wait(), 0) << guest.err();
+}
+
 }  // namespace
 }  // namespace portpool::test

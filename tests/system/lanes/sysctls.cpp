@@ -41,14 +41,14 @@ class Sysctls : public EachStrategy {
 TEST_P(Sysctls, WidenedRangeIsUsed) {
   start(8);
   make_lane(kEcho);
-  set_ports(100);
-  ASSERT_TRUE(capacity_becomes(100)) << lane(kEcho);
+  set_ports(60);
+  ASSERT_TRUE(capacity_becomes(60)) << lane(kEcho);
   ASSERT_TRUE(lane_comes_true(kEcho)) << lane(kEcho);
-  EXPECT_EQ(number(poold->status().at("port_range"), "high"), kLow + 99);
+  EXPECT_EQ(number(poold->status().at("port_range"), "high"), kLow + 59);
   Client client(poold->shim());
   const nlohmann::json before = poold->status();
-  EXPECT_EQ(client.hold(kEcho, 100), 100);
-  EXPECT_EQ(pool_connects(poold->status()) - pool_connects(before), 100U);
+  EXPECT_EQ(client.hold(kEcho, 60), 60);
+  EXPECT_EQ(pool_connects(poold->status()) - pool_connects(before), 60U);
 }
 
 TEST_P(Sysctls, NarrowedRangeIsKeptTo) {

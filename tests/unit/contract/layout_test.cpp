@@ -65,6 +65,7 @@ std::map<std::string, Place> fields_of_StructureHeader() {
           PORTPOOL_FIELD(H, trace),
           PORTPOOL_FIELD(H, first_calls),
           PORTPOOL_FIELD(H, port_rules),
+          PORTPOOL_FIELD(H, bound_ports),
           PORTPOOL_FIELD(H, reserved1),
           PORTPOOL_FIELD(H, heartbeat),
           PORTPOOL_FIELD(H, heartbeat_ns),
@@ -82,7 +83,7 @@ std::map<std::string, Place> fields_of_StructureHeader() {
 std::map<std::string, Place> fields_of_LaneInfo() {
   using I = LaneInfo;
   return {PORTPOOL_FIELD(I, generation), PORTPOOL_FIELD(I, ports), PORTPOOL_FIELD(I, pool),
-          PORTPOOL_FIELD(I, low),        PORTPOOL_FIELD(I, full),  PORTPOOL_FIELD(I, crowded),
+          PORTPOOL_FIELD(I, low),        PORTPOOL_FIELD(I, full),  PORTPOOL_FIELD(I, crowding),
           PORTPOOL_FIELD(I, key)};
 }
 
@@ -129,6 +130,10 @@ std::map<std::string, Place> fields_of_LatencyHistogram() {
 
 std::map<std::string, Place> fields_of_PoolInfo() { return {PORTPOOL_FIELD(PoolInfo, name)}; }
 
+std::map<std::string, Place> fields_of_BoundPorts() {
+  return {PORTPOOL_FIELD(BoundPorts, count), PORTPOOL_FIELD(BoundPorts, words)};
+}
+
 std::map<std::string, Place> fields_of_PortRules() {
   return {PORTPOOL_FIELD(PortRules, sequence), PORTPOOL_FIELD(PortRules, count),
           PORTPOOL_FIELD(PortRules, rows)};
@@ -156,8 +161,9 @@ Structs compiled() {
           PORTPOOL_STRUCT(DirectoryEntry),   PORTPOOL_STRUCT(RequestSlot),
           PORTPOOL_STRUCT(LaneHints),        PORTPOOL_STRUCT(Shard),
           PORTPOOL_STRUCT(LatencyHistogram), PORTPOOL_STRUCT(PoolInfo),
-          PORTPOOL_STRUCT(PortRules),        PORTPOOL_STRUCT(PortRuleWords),
-          PORTPOOL_STRUCT(TraceEntry),       PORTPOOL_STRUCT(FirstCalls)};
+          PORTPOOL_STRUCT(BoundPorts),       PORTPOOL_STRUCT(PortRules),
+          PORTPOOL_STRUCT(PortRuleWords),    PORTPOOL_STRUCT(TraceEntry),
+          PORTPOOL_STRUCT(FirstCalls)};
 }
 
 // Headings "### `Name` (N bytes)" and, below each, rows "| `field` | offset | size | meaning |".
@@ -210,13 +216,10 @@ TEST(LayoutPage, ShowsEachFieldWhereItIs) {
 // Guards the lists above: a field that is missing there shows as a hole.
 TEST(LayoutPage, ListsLeaveNoFieldOut) {
   // Bytes that alignment leaves unused.
-  const std::map<std::string, std::size_t> padding = {{"DirectoryEntry", 12},
-                                                      {"PortRules", 56},
-                                                      {"HintsHeader", 60 + 48},
-                                                      {"RequestSlot", 16},
-                                                      {"LaneHints", 12 + 24 + 2688},
-                                                      {"Shard", 2560},
-                                                      {"TraceEntry", 40}};
+  const std::map<std::string, std::size_t> padding = {
+      {"DirectoryEntry", 12},   {"PortRules", 56},   {"BoundPorts", 60},
+      {"HintsHeader", 60 + 48}, {"RequestSlot", 16}, {"LaneHints", 12 + 24 + 2688},
+      {"Shard", 2560},          {"TraceEntry", 40}};
   for (const auto& [name, structure] : compiled()) {
     std::size_t covered = 0;
     for (const auto& [field, place] : structure.fields) covered += place.size;

@@ -27,8 +27,8 @@ constexpr Section StructureHeader::*kInStructure[] = {
     &StructureHeader::directory, &StructureHeader::lane_infos, &StructureHeader::pools,
     &StructureHeader::port_rules};
 constexpr Section StructureHeader::*kInHints[] = {
-    &StructureHeader::requests, &StructureHeader::shards, &StructureHeader::lane_hints,
-    &StructureHeader::trace, &StructureHeader::first_calls};
+    &StructureHeader::requests, &StructureHeader::shards,      &StructureHeader::lane_hints,
+    &StructureHeader::trace,    &StructureHeader::first_calls, &StructureHeader::bound_ports};
 
 class OpenSegment : public ::testing::Test {
  protected:
@@ -181,8 +181,9 @@ TEST_F(OpenSegment, EachSectionsGeometryIsChecked) {
       s = good;
     };
     constexpr auto kHuge = std::numeric_limits<std::uint64_t>::max();
-    const bool may_be_missing =
-        section == &StructureHeader::first_calls || section == &StructureHeader::port_rules;
+    const bool may_be_missing = section == &StructureHeader::first_calls ||
+                                section == &StructureHeader::port_rules ||
+                                section == &StructureHeader::bound_ports;
     if (!may_be_missing) expect_refused({}, "no section");
     expect_refused({good.offset, good.stride, 0}, "no element");
     expect_refused({good.offset, good.stride, ~std::uint32_t{0}}, "too many elements");
@@ -224,13 +225,15 @@ TEST_F(OpenSegment, AFailedOpenLeavesTheViewAlone) {
   EXPECT_EQ(view_.lane_count(), 3U);
 }
 
-// A poold before 3.1 knows nothing of first calls and port rules.
-TEST_F(OpenSegment, FirstCallsAndPortRulesMayBeMissing) {
+// A poold before 3.1 knows nothing of first calls, port rules and bound ports.
+TEST_F(OpenSegment, SectionsOf31MayBeMissing) {
+  header().bound_ports = {};
   header().first_calls = {};
   header().port_rules = {};
   ASSERT_EQ(open(), SegmentCheck::ok);
   EXPECT_EQ(view_.first_calls_count(), 0U);
   EXPECT_EQ(view_.port_rules(), nullptr);
+  EXPECT_EQ(view_.bound_ports(), nullptr);
   EXPECT_TRUE(required_range(view_, {}).empty());
   EXPECT_GT(view_.common_hints_size(), 0U);
 }
