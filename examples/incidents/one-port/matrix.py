@@ -41,10 +41,22 @@ def connect(family: str, port: int) -> socket.socket:
     return connection
 
 
+def connect_when_reachable(family: str, port: int) -> socket.socket:
+    """Addresses of IPv6 are of use a moment after they were given."""
+    for _ in range(100):
+        try:
+            return connect(family, port)
+        except OSError as error:
+            if error.errno != errno.ENETUNREACH:
+                raise
+        time.sleep(0.02)
+    return connect(family, port)
+
+
 def meet(family: str, port: int) -> None:
     """Twice, so that the pool knows the destination; leaves nothing behind."""
     for _ in range(2):
-        with connect(family, port) as connection:
+        with connect_when_reachable(family, port) as connection:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
 
 
