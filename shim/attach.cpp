@@ -71,19 +71,15 @@ NetworkNamespace namespace_of(const OwnDescriptor& socket, const NetworkNamespac
 
 // By system calls: of stat() and clock_gettime() another library may tell a time of its own.
 bool is_worth_a_try(FallbackReason& why) {
-#ifdef SYS_newfstatat
-  struct stat info {};
+  KernelStat info{};
   timespec now{};
-  if (system_call(SYS_newfstatat, AT_FDCWD, settings.socket_path, &info, 0) != 0) {
+  if (kernel_stat(settings.socket_path, info) != 0) {
     why = FallbackReason::k_no_daemon;
     return errno != ENOENT;
   }
   why = FallbackReason::k_attach_timeout;
   return !S_ISSOCK(info.st_mode) || system_call(SYS_clock_gettime, CLOCK_REALTIME, &now) != 0 ||
          !is_touched(info.st_mtim, now);
-#else
-  return true;
-#endif
 }
 
 // For those who come after us (portpool/handover.h).

@@ -31,8 +31,8 @@ constexpr int kTurns = 1000;
 // One attempt to attach has three.
 struct Slot {
   std::atomic<int> fd{kFree};
-  std::atomic<dev_t> device;
-  std::atomic<ino_t> inode;
+  std::atomic<decltype(KernelStat::st_dev)> device;
+  std::atomic<decltype(KernelStat::st_ino)> inode;
   std::atomic<pthread_t> thread;
 };
 constinit Slot slots[6];
@@ -53,8 +53,8 @@ void after_fork() { forking.fetch_sub(1, std::memory_order_seq_cst); }
 // A number that was closed in the parent, and perhaps used again, just before the fork is another
 // file's, or none's.
 bool is_still(const Slot& slot, int fd) {
-  struct stat info {};
-  return system_call(SYS_fstat, fd, &info) == 0 &&
+  KernelStat info{};
+  return kernel_fstat(fd, info) == 0 &&
          info.st_dev == slot.device.load(std::memory_order_relaxed) &&
          info.st_ino == slot.inode.load(std::memory_order_relaxed);
 }
@@ -96,8 +96,8 @@ Opening::~Opening() { opening.fetch_sub(1, std::memory_order_seq_cst); }
 
 void OwnDescriptor::take(long fd) {
   fd_ = static_cast<int>(fd);
-  struct stat info {};
-  if (fd_ < 0 || system_call(SYS_fstat, fd_, &info) != 0) return;
+  KernelStat info{};
+  if (fd_ < 0 || kernel_fstat(fd_, info) != 0) return;
   for (Slot& slot : slots) {
     int free = kFree;
     if (!slot.fd.compare_exchange_strong(free, kTaken, std::memory_order_relaxed)) continue;

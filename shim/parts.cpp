@@ -47,7 +47,9 @@ Parts::Extent Parts::extent_of(std::uint32_t part) const {
   const std::uint64_t end =
       begin + (is_trace ? std::uint64_t{trace_.count} * trace_.stride : sizeof(LaneHints));
   const std::uint64_t first = begin / page_ * page_;
-  return {first, (end + page_ - 1) / page_ * page_ - first, begin - first};
+  const std::uint64_t behind = (end + page_ - 1) / page_ * page_;
+  return {static_cast<std::size_t>(first), static_cast<std::size_t>(behind - first),
+          static_cast<std::size_t>(begin - first)};
 }
 
 bool Parts::map_at(std::uint32_t part, Mapping& out) const {

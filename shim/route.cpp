@@ -69,10 +69,9 @@ class Datagram {
 // The user whom rules by user go by (sk_uid), which is that of the socket's inode
 // (sock_init_data_uid, sockfs_setattr).
 bool same_user(int a, int b) {
-  struct stat of_a {};
-  struct stat of_b {};
-  return system_call(SYS_fstat, a, &of_a) == 0 && system_call(SYS_fstat, b, &of_b) == 0 &&
-         of_a.st_uid == of_b.st_uid;
+  KernelStat of_a{};
+  KernelStat of_b{};
+  return kernel_fstat(a, of_a) == 0 && kernel_fstat(b, of_b) == 0 && of_a.st_uid == of_b.st_uid;
 }
 
 bool is_alike(const Datagram& datagram, int fd) {

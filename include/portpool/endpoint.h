@@ -145,9 +145,20 @@ inline bool is_for_promises(const LaneKey& key) {
 
 // Two rounds of 64x64 -> 128 bit multiplication folded by xor (as in wyhash).
 inline std::uint64_t mix(std::uint64_t a, std::uint64_t b) {
-  const unsigned __int128 product =
-      static_cast<unsigned __int128>(a ^ 0xA0761D6478BD642FULL) * (b ^ 0xE7037ED1A0B428DBULL);
+  a ^= 0xA0761D6478BD642FULL;
+  b ^= 0xE7037ED1A0B428DBULL;
+#ifdef __SIZEOF_INT128__
+  const unsigned __int128 product = static_cast<unsigned __int128>(a) * b;
   return static_cast<std::uint64_t>(product) ^ static_cast<std::uint64_t>(product >> 64);
+#else
+  // The same from four products of halves: programs of 32 bits share the directory with poold.
+  const std::uint64_t a_low = a & 0xFFFFFFFFU, a_high = a >> 32;
+  const std::uint64_t b_low = b & 0xFFFFFFFFU, b_high = b >> 32;
+  const std::uint64_t low = a_low * b_low;
+  const std::uint64_t middle = a_high * b_low + (low >> 32);
+  const std::uint64_t other = a_low * b_high + (middle & 0xFFFFFFFFU);
+  return (other << 32 | (low & 0xFFFFFFFFU)) ^ (a_high * b_high + (middle >> 32) + (other >> 32));
+#endif
 }
 
 inline std::uint64_t hash_of(const LaneKey& key) {
@@ -157,7 +168,9 @@ inline std::uint64_t hash_of(const LaneKey& key) {
 
 // For the standard library's tables.
 struct KeyHash {
-  std::size_t operator()(const LaneKey& key) const { return hash_of(key); }
+  std::size_t operator()(const LaneKey& key) const {
+    return static_cast<std::size_t>(hash_of(key));
+  }
 };
 
 }  // namespace portpool

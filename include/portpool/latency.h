@@ -21,7 +21,7 @@ constexpr std::size_t latency_bucket(std::uint64_t ns) {
   const std::uint64_t value = ns < kLow ? kLow : ns > kHigh ? kHigh : ns;
   const unsigned octave = static_cast<unsigned>(std::bit_width(value)) - 1;
   const std::uint64_t sub = (value >> (octave - kLatencySubBits)) & ((1U << kLatencySubBits) - 1);
-  return ((octave - kLatencyFirstOctave) << kLatencySubBits) + sub;
+  return ((octave - kLatencyFirstOctave) << kLatencySubBits) + static_cast<std::size_t>(sub);
 }
 
 // The smallest value, in ns, of a bucket; for kLatencyBuckets the end of the last one.

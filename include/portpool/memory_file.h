@@ -28,11 +28,12 @@ inline constexpr int kMemoryFileSeals = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEA
 // may have none left to give) with exactly these seals and this size, which is neither 0 nor more
 // than half of the address space. By system calls, past interposed functions; changes errno.
 inline bool is_memory_file(int fd, std::uint64_t size) {
-  struct stat info;
+  KernelStat info;
   struct statfs file_system;
   return size > 0 && size <= SIZE_MAX / 2 &&
-         system_call(SYS_fcntl, fd, F_GET_SEALS) == kMemoryFileSeals && fstat(fd, &info) == 0 &&
-         S_ISREG(info.st_mode) && static_cast<std::uint64_t>(info.st_size) == size &&
+         system_call(SYS_fcntl, fd, F_GET_SEALS) == kMemoryFileSeals &&
+         kernel_fstat(fd, info) == 0 && S_ISREG(info.st_mode) &&
+         static_cast<std::uint64_t>(info.st_size) == size &&
          system_call(SYS_fstatfs, fd, &file_system) == 0 && file_system.f_type == TMPFS_MAGIC;
 }
 

@@ -137,7 +137,7 @@ class SegmentView {
                                   : sections_.trace.offset;
     const bool holds = end_of(sections_.requests) <= end && end_of(sections_.shards) <= end &&
                        end_of(sections_.first_calls) <= end && end_of(sections_.bound_ports) <= end;
-    return holds ? end : 0;
+    return holds ? static_cast<std::size_t>(end) : 0;
   }
   std::uint64_t lanes_offset() const { return sections_.lane_hints.offset; }
   const Section& trace_section() const { return sections_.trace; }

@@ -1,4 +1,5 @@
 #include "check/program.h"
+#include <elf.h>
 
 #include <fcntl.h>
 #include <fmt/format.h>
@@ -172,10 +173,13 @@ void judge_executable(const std::string& path, Judgement& judgement) {
     return;
   }
   if (own && (facts->machine != own->machine || facts->bits != own->bits)) {
+    const bool is_our_32_bits = facts->machine == EM_386 && own->machine == EM_X86_64;
     judgement.add("architecture", Answer::no,
                   fmt::format("It is a {} program, and the library is {}", name_of_machine(*facts),
                               name_of_machine(*own)),
-                  "install portpool built for that architecture beside this one");
+                  is_our_32_bits ? "preload both libraries by one name, in single quotes: "
+                                   "LD_PRELOAD='/usr/$LIB/portpool/libportpool.so' (docs/check.md)"
+                                 : "install portpool built for that architecture beside this one");
     return;
   }
   judge_linking(*facts, judgement);

@@ -37,15 +37,31 @@ std::set<std::string> symbols(const std::vector<std::string>& options, const std
   return names;
 }
 
-TEST(GuestPromise, NeedsTheCLibraryAndNothingElse) {
-  std::vector<std::string> needed;
-  const std::regex pattern("\\(NEEDED\\).*\\[(.*)\\]");
-  for (const std::string& line :
-       lines_of(output_of({"readelf", "--dynamic", "--wide", shim_path()}))) {
-    std::smatch match;
-    if (std::regex_search(line, match, pattern)) needed.push_back(match[1]);
+// The library for programs of 32 bits, which is not built everywhere.
+std::string shim_of_32_bits() {
+  return std::filesystem::path(shim_path()).parent_path().parent_path() / "lib32/libportpool.so";
+}
+
+// Runs `judge` with each library that was built.
+template <class Judge>
+void for_each_library(Judge judge) {
+  for (const std::string& library : {shim_path(), shim_of_32_bits()}) {
+    SCOPED_TRACE(library);
+    if (std::filesystem::exists(library)) judge(library);
   }
-  EXPECT_EQ(needed, std::vector<std::string>{"libc.so.6"});
+}
+
+TEST(GuestPromise, NeedsTheCLibraryAndNothingElse) {
+  const std::regex pattern("\\(NEEDED\\).*\\[(.*)\\]");
+  for_each_library([&](const std::string& library) {
+    std::vector<std::string> needed;
+    for (const std::string& line :
+         lines_of(output_of({"readelf", "--dynamic", "--wide", library}))) {
+      std::smatch match;
+      if (std::regex_search(line, match, pattern)) needed.push_back(match[1]);
+    }
+    EXPECT_EQ(needed, std::vector<std::string>{"libc.so.6"});
+  });
 }
 
 TEST(GuestPromise, ExportsWhatItInterposesAndNothingElse) {
@@ -58,7 +74,8 @@ TEST(GuestPromise, ExportsWhatItInterposesAndNothingElse) {
     listed.insert((*it)[1]);
   }
   EXPECT_TRUE(listed.contains("connect") && listed.contains("bind") && listed.contains("close"));
-  EXPECT_EQ(symbols({"--defined-only"}, shim_path()), listed);
+  for_each_library(
+      [&](const std::string& library) { EXPECT_EQ(symbols({"--defined-only"}, library), listed); });
 }
 
 TEST(GuestPromise, MakesItsSystemCallsItself) {
@@ -68,12 +85,14 @@ TEST(GuestPromise, MakesItsSystemCallsItself) {
 #ifdef PORTPOOL_SANITIZED
   GTEST_SKIP() << "the sanitizer puts calls of its own in";
 #endif
-  const std::set<std::string> needed = symbols({"--undefined-only"}, shim_path());
-  EXPECT_TRUE(needed.contains("dlsym"));
-  for (const char* call : {"syscall", "getsockopt", "setsockopt", "mmap", "mremap", "munmap",
-                           "madvise", "prctl", "getpid", "nanosleep", "write"}) {
-    EXPECT_FALSE(needed.contains(call)) << call;
-  }
+  for_each_library([](const std::string& library) {
+    const std::set<std::string> needed = symbols({"--undefined-only"}, library);
+    EXPECT_TRUE(needed.contains("dlsym"));
+    for (const char* call : {"syscall", "getsockopt", "setsockopt", "mmap", "mremap", "munmap",
+                             "madvise", "prctl", "getpid", "nanosleep", "write"}) {
+      EXPECT_FALSE(needed.contains(call)) << call;
+    }
+  });
 }
 
 TEST(GuestPromise, NoMemoryIsWritableAndExecutable) {
@@ -115,14 +134,25 @@ TEST(GuestPromise, EverySymbolThatItNeedsIsInMuslToo) {
   }
 }
 
-TEST_F(PooledNet, MuslProgramsUseThePool) {
-  if (!std::filesystem::exists(kMuslLibrary)) GTEST_SKIP() << "no musl here";
-  const TempDir directory;
-  const std::string program = directory.file("musl_client");
-  Process compiler({"musl-gcc", "-O1", "-Wall", "-o", program, PORTPOOL_MUSL_CLIENT});
-  ASSERT_EQ(compiler.wait(), 0) << compiler.err();
-  ASSERT_NE(output_of({"readelf", "--program-headers", "--wide", program}).find("ld-musl"),
-            std::string::npos);
+// Programs in C, of other kinds than the tests themselves.
+struct PlainClients : PooledNet {
+  TempDir directory;
+
+  // Compiled by `command`, to which "-o FILE SOURCE" is added.
+  std::string compiled(std::vector<std::string> command) const {
+    const std::string program = directory.file("client");
+    command.insert(command.end(), {"-o", program, PORTPOOL_PLAIN_CLIENT});
+    output_of(command);
+    return program;
+  }
+  std::string start_of(const std::string& program) const {
+    return output_of({"readelf", "--file-header", "--program-headers", "--wide", program});
+  }
+  // Connects 50 times, with `library` preloaded, without a word of the dynamic linker's.
+  void expect_pool(const std::string& program, const std::string& library);
+};
+
+void PlainClients::expect_pool(const std::string& program, const std::string& library) {
   const auto attaches = [](const nlohmann::json& status) {
     return status.at("clients").at("attached_total").get<int>();
   };
@@ -132,13 +162,51 @@ TEST_F(PooledNet, MuslProgramsUseThePool) {
   EXPECT_TRUE(eventually([&] {
     before = poold.status();
     Process client({program, "127.0.0.1", "9001", "50"},
-                   {"LD_PRELOAD=" + shim_path(), "PORTPOOL_SOCKET=" + poold.socket()});
+                   {"LD_PRELOAD=" + library, "PORTPOOL_SOCKET=" + poold.socket()});
     EXPECT_EQ(client.wait(), 0) << client.err();
     EXPECT_EQ(client.err(), "");
     after = poold.status();
     return attaches(after) > attaches(before);
   }));
   EXPECT_EQ(pool_connects(after) - pool_connects(before), 50U);
+}
+
+TEST_F(PlainClients, OfMuslUseThePool) {
+  if (!std::filesystem::exists(kMuslLibrary)) GTEST_SKIP() << "no musl here";
+  const std::string program = compiled({"musl-gcc", "-O1", "-Wall"});
+  ASSERT_NE(start_of(program).find("ld-musl"), std::string::npos);
+  expect_pool(program, shim_path());
+}
+
+// One LD_PRELOAD for programs of either kind; both find the same lane.
+TEST_F(PlainClients, Of32BitsUseThePoolBeside64) {
+  if (!std::filesystem::exists(shim_of_32_bits())) GTEST_SKIP() << "no library of 32 bits here";
+  const std::string both =
+      std::filesystem::path(shim_path()).parent_path().parent_path() / "$LIB/libportpool.so";
+  const std::string of_64 = compiled({"gcc", "-O1", "-Wall"});
+  expect_pool(of_64, both);
+  const std::string of_32 = compiled({"gcc", "-m32", "-O1", "-Wall"});
+  ASSERT_NE(start_of(of_32).find("ELF32"), std::string::npos);
+  expect_pool(of_32, both);
+}
+
+// A user's own race detector has nothing to say of the library, with the file that goes with it.
+TEST_F(PlainClients, RaceDetectorsAreQuiet) {
+  if (!std::filesystem::exists("/usr/bin/valgrind")) GTEST_SKIP() << "no valgrind here";
+  const std::string program = compiled({"gcc", "-g", "-O1", "-Wall", "-pthread"});
+  constexpr int kFound = 99;
+  const auto found_by = [&](const std::string& tool, const std::vector<std::string>& options) {
+    std::vector<std::string> command{"valgrind", "--tool=" + tool, "--error-exitcode=99"};
+    command.insert(command.end(), options.begin(), options.end());
+    command.insert(command.end(), {program, "127.0.0.1", "9001", "20", "4"});
+    Process client(command, {"LD_PRELOAD=" + shim_path(), "PORTPOOL_SOCKET=" + poold.socket()});
+    return client.wait();
+  };
+  for (const char* tool : {"helgrind", "drd"}) {
+    SCOPED_TRACE(tool);
+    EXPECT_EQ(found_by(tool, {}), kFound) << "then the file is of no use";
+    EXPECT_EQ(found_by(tool, {"--suppressions=" PORTPOOL_SUPPRESSIONS}), 0);
+  }
 }
 
 }  // namespace
