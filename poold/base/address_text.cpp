@@ -78,6 +78,11 @@ Address AddressPrefix::at(std::uint64_t n) const {
   return address_from_v6(raw);
 }
 
+std::string to_text(const AddressPrefix& prefix) {
+  if (prefix.bits == 128) return to_text(prefix.base);
+  return to_text(prefix.base) + "/" + std::to_string(prefix.bits - (is_v4(prefix.base) ? 96 : 0));
+}
+
 std::optional<AddressPrefix> parse_prefix(std::string_view text) {
   const std::size_t slash = text.find('/');
   const auto address = parse_address(text.substr(0, slash));

@@ -29,5 +29,7 @@ struct AddressPrefix {
 
 // nullopt: not an address, a prefix length out of range, or host bits that are not 0.
 std::optional<AddressPrefix> parse_prefix(std::string_view text);
+// As it is parsed; one address without its length.
+std::string to_text(const AddressPrefix& prefix);
 
 }  // namespace portpool

@@ -281,6 +281,24 @@ void add_doctor(CLI::App& program, int& status) {
   });
 }
 
+void add_check_config(CLI::App& program, int& status) {
+  CLI::App* command = program.add_subcommand(
+      "check-config", "Say whether a configuration is valid, and what it would do here");
+  auto options = std::make_shared<CheckConfigOptions>();
+  command->add_option("file", options->file, "The configuration (TOML)")
+      ->required()
+      ->type_name("FILE");
+  command->add_flag("--against-host", options->against_host,
+                    "Hold it against this host: sources, port ranges, and the pool of each "
+                    "connection that stands now");
+  command->add_flag("--json", options->json, "Print JSON");
+  command->footer(
+      "Starts nothing and needs no daemon. Exit status: 0 valid, 1 a warning, 2 poold would "
+      "refuse\n"
+      "it or could use no port, 3 not all could be known.");
+  command->callback([options, &status] { status = check_config_command(*options); });
+}
+
 void add_bugreport(CLI::App& program, int& status) {
   CLI::App* command =
       program.add_subcommand("bugreport", "Write one text with what a report of trouble needs");
@@ -323,7 +341,7 @@ int run_command_line(int argc, char** argv) {
   program.formatter(std::make_shared<NarrowHelp>());
   // In this order they are listed.
   for (const auto add : {add_serve, add_run, add_status, add_check, add_top, add_trace, add_compare,
-                         add_doctor, add_explain, add_bugreport, add_version}) {
+                         add_doctor, add_check_config, add_explain, add_bugreport, add_version}) {
     add(program, status);
   }
   program.set_version_flag("--version", "poold " PORTPOOL_VERSION, "Print the version");

@@ -91,6 +91,12 @@ struct BugreportOptions {
   bool hide_addresses = false;
 };
 
+struct CheckConfigOptions {
+  std::string file;
+  bool against_host = false;
+  bool json = false;
+};
+
 struct ExplainOptions {
   std::string name;  // empty: all
   bool json = false;
@@ -108,6 +114,7 @@ int top_command(const TopOptions& options);
 int trace_command(const TraceOptions& options);
 int compare_command(const CompareOptions& options);
 int doctor_command(const DoctorOptions& options);
+int check_config_command(const CheckConfigOptions& options);
 int bugreport_command(const BugreportOptions& options);
 int explain_command(const ExplainOptions& options);
 int version_command(const VersionOptions& options);

@@ -6,6 +6,7 @@
 #include "base/address_text.h"
 #include "base/error.h"
 #include "cli/commands.h"
+#include "cli/config_facts.h"
 #include "cli/outlet.h"
 #include "cli/watch.h"
 #include "daemon/config.h"
@@ -18,18 +19,10 @@
 namespace portpool {
 namespace {
 
-std::vector<doctor::PoolRange> pool_ranges(const std::string& config) {
-  std::vector<doctor::PoolRange> ranges;
-  if (config.empty()) return ranges;
-  for (const PoolRule& rule : load_config(config, AbsentSources::warning).pools) {
-    if (rule.port_range) ranges.push_back({rule.name, *rule.port_range});
-  }
-  return ranges;
-}
-
-std::vector<std::string> absent_sources(const std::string& config) {
-  if (config.empty()) return {};
-  return load_config(config, AbsentSources::warning).warnings;
+// Read for each look: absent sources come and go.
+std::optional<doctor::ConfigFacts> config_facts(const std::string& config) {
+  if (config.empty()) return std::nullopt;
+  return facts_of(load_config(config, AbsentSources::warning));
 }
 
 std::optional<doctor::LaneTableState> lane_table_of(const std::string& socket) {
@@ -53,19 +46,17 @@ std::optional<doctor::LaneTableState> lane_table_of(const std::string& socket) {
 
 class Doctor {
  public:
-  explicit Doctor(const DoctorOptions& options)
-      : options_(options), questions_{options.socket, pool_ranges(options.config)} {
+  explicit Doctor(const DoctorOptions& options) : options_(options) {
     if (!options.destination.empty()) {
       destination_ = doctor::resolve_destination(options.destination);
     }
   }
 
   std::vector<doctor::Check> look() {
-    if (destination_) return doctor::explain_destination(*destination_, questions_);
-    doctor::Facts facts = doctor::gather_facts(questions_);
+    if (destination_) return doctor::explain_destination(*destination_, options_.socket);
+    doctor::Facts facts = doctor::gather_facts(options_.socket);
     facts.lane_table = lane_table_of(options_.socket);
-    facts.has_config = !options_.config.empty();
-    facts.absent_sources = absent_sources(options_.config);
+    facts.config = config_facts(options_.config);
     facts.earlier = std::move(earlier_);
     earlier_ = facts.counters;
     return doctor::run_checks(facts);
@@ -80,7 +71,6 @@ class Doctor {
 
  private:
   const DoctorOptions& options_;
-  doctor::Questions questions_;
   std::optional<doctor::NamedDestination> destination_;
   std::optional<kernel::NetstatCounters> earlier_;
 };

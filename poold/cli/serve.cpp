@@ -69,7 +69,9 @@ class Service {
 
   static void apply_to_log(const Config& config) {
     set_log_level(config.log_level);
-    for (const std::string& warning : config.warnings) spdlog::warn("{}", warning);
+    for (const auto* warnings : {&config.absent_sources, &config.idle_rules}) {
+      for (const std::string& warning : *warnings) spdlog::warn("{}", warning);
+    }
   }
 
   void start() {

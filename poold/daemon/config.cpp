@@ -20,6 +20,7 @@
 #include "base/error.h"
 #include "kernel/addresses.h"
 #include "kernel/routes.h"
+#include "lanes/rule_review.h"
 #include "lanes/segment.h"
 
 namespace portpool {
@@ -271,7 +272,11 @@ class Reader {
       if (is_error) {
         fail(at, problem.text + ", or start without it: sources_optional = true");
       }
-      config.warnings.push_back(placed(at, problem.text + "; it is used as soon as it is there"));
+      config.absent_sources.push_back(
+          placed(at, problem.text + "; it is used as soon as it is there"));
+    }
+    for (const std::string& sentence : review_of(config.pools)) {
+      config.idle_rules.push_back(name_ + ": " + sentence);
     }
     return config;
   }

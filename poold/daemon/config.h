@@ -34,9 +34,11 @@ struct Config {
   std::uint32_t max_lanes = 1024;
   std::optional<Endpoint> metrics_listen;  // none: no metrics are served
   LogLevel log_level = LogLevel::info;
-  bool sources_optional = false;      // a source that is not here yet is no error
-  std::vector<PoolRule> pools;        // the implicit last one included
-  std::vector<std::string> warnings;  // about what is in force all the same; for the log
+  bool sources_optional = false;  // a source that is not here yet is no error
+  std::vector<PoolRule> pools;    // the implicit last one included
+  // What is in force all the same, a sentence for each:
+  std::vector<std::string> absent_sources;
+  std::vector<std::string> idle_rules;  // those of review_of(pools)
 };
 
 // A configuration without a file.

@@ -22,6 +22,7 @@ struct Check {
   Status status = Status::ok;
   std::string summary;             // one sentence with its numbers
   std::vector<std::string> lines;  // for people: what else there is to see
+  bool tells_when_ok = false;      // the lines are shown even then
   Json evidence = Json::object();  // the numbers, for programs
   std::string fix;                 // what to do, as a command where there is one; empty: nothing
 };

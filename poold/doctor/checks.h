@@ -21,6 +21,7 @@ Check check_descriptors(const Facts& facts);
 Check check_port_range(const Facts& facts);
 Check check_reserved_ports(const Facts& facts);
 Check check_pool_ranges(const Facts& facts);
+Check check_pool_rules(const Facts& facts);
 Check check_pool_sources(const Facts& facts);
 Check check_time_wait_reuse(const Facts& facts);
 Check check_timestamps(const Facts& facts);
@@ -31,6 +32,9 @@ Check check_shim(const Facts& facts);
 Check check_kernel_features(const Facts& facts);
 Check check_visibility(const Facts& facts);
 Check check_listeners(const Facts& facts);
+
+// Of the three above where no configuration was given.
+Check no_config();
 
 struct CheckEntry {
   const char* name;
@@ -57,6 +61,7 @@ inline constexpr CheckEntry kChecks[] = {
     {"fin-timeout", check_fin_timeout},
     {"reserved-ports", check_reserved_ports},
     {"pool-ranges", check_pool_ranges},
+    {"pool-rules", check_pool_rules},
     {"listeners", check_listeners},
     {"kernel-features", check_kernel_features},
     {"visibility", check_visibility},

@@ -139,6 +139,7 @@ Check explain_lane(const Facts& facts, std::uint32_t index, const Movement& move
   const bool shimmed = is_shimmed(shares, facts.owners);
   Check check;
   check.name = "destination";
+  check.tells_when_ok = true;
   check.status = shimmed && o.stage != Stage::exhausted ? Status::ok : status_of(o);
   check.summary = fmt::format("{}: {} of {} source ports in use ({}), {} free", lane_text(lane),
                               count_text(o.used), count_text(o.used + o.free),
@@ -178,6 +179,7 @@ Check explain_unused(const Facts& facts, const Endpoint& endpoint) {
   const PortPlan& plan = facts.census->plan;
   Check check;
   check.name = "destination";
+  check.tells_when_ok = true;
   check.evidence = {{"destination", to_text(endpoint)},
                     {"used", 0},
                     {"usable", plan.usable},
@@ -233,9 +235,9 @@ NamedDestination resolve_destination(const std::string& text) {
 }
 
 std::vector<Check> explain_destination(const NamedDestination& destination,
-                                       const Questions& questions) {
+                                       const std::string& daemon_socket) {
   Facts facts;
-  facts.daemon_socket = questions.daemon_socket;
+  facts.daemon_socket = daemon_socket;
   facts.settings = read_settings();
   const auto rules = census_rules(facts.settings);
   if (!rules) throw UserError("/proc/sys/net/ipv4/ip_local_port_range cannot be read; mount /proc");

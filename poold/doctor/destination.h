@@ -21,6 +21,6 @@ NamedDestination resolve_destination(const std::string& text);
 // One check for each source address that has connections there; one for each address of the
 // destination that has none. Looks twice, a moment apart, to see where it is heading.
 std::vector<Check> explain_destination(const NamedDestination& destination,
-                                       const Questions& questions);
+                                       const std::string& daemon_socket);
 
 }  // namespace portpool::doctor

@@ -103,6 +103,7 @@ Check check_destinations(const Facts& facts) {
     return a.status != b.status ? a.status > b.status : a.outlook.stage > b.outlook.stage;
   });
   Check check;
+  check.tells_when_ok = true;
   check.evidence["destinations"] = Json::array();
   check.evidence["count"] = census.lanes.size();
   if (judged.empty()) {

@@ -112,13 +112,12 @@ std::optional<CensusRules> census_rules(const Settings& settings) {
   return CensusRules{*settings.range, settings.reserved, settings.reuse};
 }
 
-Facts gather_facts(const Questions& questions) {
+Facts gather_facts(const std::string& daemon_socket) {
   const auto begin = std::chrono::steady_clock::now();
   Facts facts;
   facts.features = kernel::probe_features();
   facts.settings = read_settings();
-  facts.pools = questions.pools;
-  facts.daemon_socket = questions.daemon_socket;
+  facts.daemon_socket = daemon_socket;
   if (const auto rules = census_rules(facts.settings)) {
     try {
       kernel::SockDiag sock_diag;

@@ -38,9 +38,16 @@ struct ConfiguredSetting {
   std::string value;
 };
 
-struct PoolRange {  // of poold's configuration
-  std::string name;
-  kernel::PortRange range;
+// What poold's configuration says that can be held against this host.
+struct ConfigFacts {
+  struct PoolRange {
+    std::string name;
+    kernel::PortRange range;
+  };
+  std::vector<PoolRange> ranges;            // of the pools that name one
+  bool binds = false;                       // strategy = "bind": any port will do
+  std::vector<std::string> absent_sources;  // which, and what is so of each
+  std::vector<std::string> idle_rules;      // what no destination falls under, and names used twice
 };
 
 struct LaneTableState {  // of the daemon that runs here
@@ -62,9 +69,7 @@ struct Facts {
   std::optional<kernel::NetstatCounters> earlier;  // of the look before this one, with --watch
   std::optional<kernel::Conntrack> conntrack;
   std::vector<ConfiguredSetting> configured;
-  std::vector<PoolRange> pools;
-  bool has_config = false;
-  std::vector<std::string> absent_sources;   // of the configuration: which, and what is so of each
+  std::optional<ConfigFacts> config;         // nullopt: none was given
   std::optional<LaneTableState> lane_table;  // nullopt: no daemon, or none that lets us look
   std::string daemon_socket;                 // where poold is expected
   std::vector<std::string> unix_listeners;
@@ -75,11 +80,8 @@ struct Facts {
   std::optional<std::uint64_t> grown(std::string_view name) const;
 };
 
-struct Questions {
-  std::string daemon_socket;
-  std::vector<PoolRange> pools;
-};
-Facts gather_facts(const Questions& questions);
+// `daemon_socket`: where poold is expected. What a configuration and a daemon say is not filled in.
+Facts gather_facts(const std::string& daemon_socket);
 
 // Rules for counting sockets under these settings; nullopt when they are not known.
 std::optional<CensusRules> census_rules(const Settings& settings);

@@ -108,11 +108,17 @@ Check check_reserved_ports(const Facts& facts) {
 }
 
 Check check_pool_ranges(const Facts& facts) {
+  if (!facts.config) return no_config();
+  if (facts.config->binds) {
+    Check any;
+    any.summary = "strategy = \"bind\": ports inside and outside of ip_local_port_range will do";
+    return any;
+  }
   if (!facts.settings.range) return not_known("ip_local_port_range cannot be read");
   const kernel::PortRange local = *facts.settings.range;
   Check check;
   check.evidence["pools"] = Json::array();
-  for (const PoolRange& pool : facts.pools) {
+  for (const ConfigFacts::PoolRange& pool : facts.config->ranges) {
     const int low = std::max(local.low, pool.range.low);
     const int high = std::min(local.high, pool.range.high);
     const int overlap = std::max(0, high - low + 1);
@@ -143,8 +149,9 @@ Check check_pool_ranges(const Facts& facts) {
         std::max(local.high, pool.range.high));
   }
   if (check.status == Status::ok) {
-    check.summary = facts.pools.empty() ? "no configuration given (--config FILE)"
-                                        : "all inside ip_local_port_range";
+    check.summary = facts.config->ranges.empty()
+                        ? "no pool names a port_range: all use ip_local_port_range"
+                        : "all inside ip_local_port_range";
   }
   return check;
 }

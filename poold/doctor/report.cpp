@@ -50,7 +50,7 @@ std::string block(const Check& check, bool colour) {
   if (!check.fix.empty()) {
     text += fmt::format("{:{}}do: {}\n", "", kIndent, for_terminal(check.fix));
   }
-  if (check.status == Status::ok && !check.name.starts_with("destination")) return text;
+  if (check.status == Status::ok && !check.tells_when_ok) return text;
   for (const std::string& line : check.lines) {
     text += hanging(std::string(kIndent, ' '), for_terminal(line), kIndent + 2);
   }

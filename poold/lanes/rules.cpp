@@ -49,6 +49,14 @@ std::optional<DestinationPattern> parse_destination(std::string_view text) {
   return pattern;
 }
 
+std::string to_text(const DestinationPattern& pattern) {
+  const std::string port = pattern.port != 0 ? ":" + std::to_string(pattern.port) : "";
+  const std::string prefix = to_text(pattern.prefix);
+  const std::size_t slash = std::min(prefix.find('/'), prefix.size());
+  if (is_v4(pattern.prefix.base) || port.empty()) return prefix + port;
+  return "[" + prefix.substr(0, slash) + "]" + prefix.substr(slash) + port;
+}
+
 bool PoolRule::matches(const Endpoint& destination) const {
   const auto fits = [&](const DestinationPattern& p) { return p.matches(destination); };
   return (destinations.empty() || std::any_of(destinations.begin(), destinations.end(), fits)) &&

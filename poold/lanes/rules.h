@@ -24,6 +24,7 @@ struct DestinationPattern {
 };
 
 std::optional<DestinationPattern> parse_destination(std::string_view text);
+std::string to_text(const DestinationPattern& pattern);
 
 enum class SourcePolicy { fill, balance };
 enum class OnExhaustion { kernel, fail_fast };

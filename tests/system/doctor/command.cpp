@@ -44,10 +44,13 @@ TEST_F(ServedNet, OnlyFindingsUnlessAllIsAskedFor) {
   }
   EXPECT_LE(count, 24U) << text;
   EXPECT_TRUE(text.starts_with("[WARN] port-range: ")) << text;
-  EXPECT_EQ(last, "22 checks: 1 with a warning (port-range), 21 ok (--all shows them)");
+  const std::size_t checks = diagnose().report.at("checks").size();
+  const std::string expected = std::to_string(checks) + " checks: 1 with a warning (port-range), " +
+                               std::to_string(checks - 1) + " ok";
+  EXPECT_EQ(last, expected + " (--all shows them)");
   const std::string all = diagnose_as_text({"--all"}).out;
   EXPECT_NE(all.find("\n[ OK ] tw-reuse: "), std::string::npos) << all;
-  EXPECT_TRUE(all.ends_with("22 checks: 1 with a warning (port-range), 21 ok\n")) << all;
+  EXPECT_TRUE(all.ends_with(expected + "\n")) << all;
 }
 
 TEST_F(ServedNet, EveryCheckAppearsOnce) {
@@ -106,7 +109,7 @@ TEST_F(ServedNet, WatchingInJson) {
 
 TEST_F(ServedNet, WatchingWithoutAnInterval) {
   Process process({poold_path(), "doctor", "--watch"});
-  process.wait_for_output("22 checks");
+  process.wait_for_output(" checks: ");
   process.signal(SIGTERM);
   EXPECT_EQ(process.wait(), 1) << process.err();
   EXPECT_EQ(process.out().find('\033'), std::string::npos);
@@ -116,7 +119,7 @@ TEST_F(ServedNet, WatchingWithoutAnInterval) {
 TEST_F(ServedNet, WatchingSeesWhatIsNew) {
   net.set_sysctl("net.ipv4.tcp_max_tw_buckets", "3000");
   Process process({poold_path(), "doctor", "--watch", "0.2"});
-  process.wait_for_output("22 checks");
+  process.wait_for_output(" checks: ");
   net.set_sysctl("net.ipv4.tcp_max_tw_buckets", "10");
   for (int i = 0; i < 30; ++i) close(connected_socket(SocketAddress(kServer)));
   process.wait_for_output("since the last look");

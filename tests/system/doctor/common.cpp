@@ -37,8 +37,10 @@ void expect_schema(const nlohmann::json& report) {
   }
 }
 
-Diagnosis run_doctor(std::vector<std::string> command, const std::vector<std::string>& options,
-                     const std::vector<std::string>& environment) {
+}  // namespace
+
+Diagnosis answer_of(std::vector<std::string> command, const std::vector<std::string>& options,
+                    const std::vector<std::string>& environment) {
   command.insert(command.end(), options.begin(), options.end());
   Process process(command, environment);
   Diagnosis diagnosis;
@@ -47,8 +49,6 @@ Diagnosis run_doctor(std::vector<std::string> command, const std::vector<std::st
   diagnosis.err = process.err();
   return diagnosis;
 }
-
-}  // namespace
 
 GUEST(hold_connections) {
   if (arguments.size() > 2) raise_descriptors(static_cast<rlim_t>(std::stoi(arguments[2])));
@@ -83,7 +83,7 @@ nlohmann::json Diagnosis::check(const std::string& name) const {
 
 Diagnosis diagnose(const std::vector<std::string>& options,
                    const std::vector<std::string>& environment) {
-  Diagnosis diagnosis = run_doctor({poold_path(), "doctor", "--json"}, options, environment);
+  Diagnosis diagnosis = answer_of({poold_path(), "doctor", "--json"}, options, environment);
   diagnosis.report = nlohmann::json::parse(diagnosis.out, nullptr, false);
   EXPECT_FALSE(diagnosis.report.is_discarded()) << diagnosis.out << diagnosis.err;
   expect_schema(diagnosis.report);
@@ -93,7 +93,7 @@ Diagnosis diagnose(const std::vector<std::string>& options,
 
 Diagnosis diagnose_as_text(const std::vector<std::string>& options,
                            const std::vector<std::string>& environment) {
-  return run_doctor({poold_path(), "doctor"}, options, environment);
+  return answer_of({poold_path(), "doctor"}, options, environment);
 }
 
 void expect_check(const Diagnosis& diagnosis, const std::string& name, const std::string& status,

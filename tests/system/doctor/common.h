@@ -30,6 +30,9 @@ struct Diagnosis {
   std::string status_of(const std::string& name) const { return check(name).at("status"); }
 };
 
+// What a command says, not taken apart.
+Diagnosis answer_of(std::vector<std::string> command, const std::vector<std::string>& options = {},
+                    const std::vector<std::string>& environment = {});
 // With --json; a report that does not keep to its schema is a test failure.
 Diagnosis diagnose(const std::vector<std::string>& options = {},
                    const std::vector<std::string>& environment = {});

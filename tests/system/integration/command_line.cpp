@@ -28,7 +28,7 @@ Said poold_says(std::vector<std::string> arguments) {
 
 const std::vector<std::string> kCommands{"serve",   "run",       "status",  "check",
                                          "top",     "trace",     "compare", "doctor",
-                                         "explain", "bugreport", "version"};
+                                         "check-config", "explain", "bugreport", "version"};
 
 TEST(CommandLine, HelpFitsEightyColumns) {
   std::vector<std::vector<std::string>> calls{{"--help"}, {"help"}};

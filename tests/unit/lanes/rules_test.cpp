@@ -38,6 +38,12 @@ TEST(ParseDestination, TakesAllForms) {
     ASSERT_TRUE(pattern) << form.text;
     EXPECT_EQ(to_text(pattern->prefix.base), form.base) << form.text;
     EXPECT_EQ(pattern->prefix.bits, form.bits) << form.text;
+    const auto again = parse_destination(to_text(*pattern));
+    ASSERT_TRUE(again) << to_text(*pattern);
+    EXPECT_EQ(to_text(*again), to_text(*pattern));
+    EXPECT_EQ(again->prefix.base, pattern->prefix.base);
+    EXPECT_EQ(again->prefix.bits, pattern->prefix.bits);
+    EXPECT_EQ(again->port, pattern->port);
     EXPECT_EQ(pattern->port, form.port) << form.text;
   }
 }
