@@ -19,15 +19,18 @@ namespace fs = std::filesystem;
 fs::path find_library() {
   if (const char* named = std::getenv("PORTPOOL_LIBRARY")) return named;
   const fs::path program = fs::read_symlink("/proc/self/exe").parent_path();
-  const fs::path candidates[] = {program / "../lib/libportpool.so", PORTPOOL_INSTALLED_LIBRARY};
+  // As it is built, and as it is installed below any prefix.
+  const fs::path candidates[] = {program / "../lib/libportpool.so",
+                                 program / ".." / PORTPOOL_LIBRARY_FOLDER / "libportpool.so"};
   for (const fs::path& candidate : candidates) {
     std::error_code error;
     fs::path real = fs::canonical(candidate, error);
     if (!error) return real;
   }
   throw UserError(
-      fmt::format("libportpool.so is neither in {} nor at {}; name it with PORTPOOL_LIBRARY",
-                  (program / "../lib").lexically_normal().string(), PORTPOOL_INSTALLED_LIBRARY));
+      fmt::format("libportpool.so is neither at {} nor at {}; name it with PORTPOOL_LIBRARY",
+                  candidates[0].lexically_normal().string(),
+                  candidates[1].lexically_normal().string()));
 }
 
 namespace {

@@ -140,6 +140,13 @@ void make_folder(const std::string& path) {
   }
 }
 
+// Where it has that group already, a filter of system calls may forbid what is not needed.
+bool give_to_group(const std::string& path, gid_t group) {
+  struct stat info {};
+  return (lstat(path.c_str(), &info) == 0 && info.st_gid == group) ||
+         lchown(path.c_str(), static_cast<uid_t>(-1), group) == 0;
+}
+
 Descriptor listen_on(const std::string& path, gid_t group, bool everybody) {
   const sockaddr_un address = socket_address(path);
   clear_stale_socket(path, address);
@@ -152,7 +159,7 @@ Descriptor listen_on(const std::string& path, gid_t group, bool everybody) {
   umask(mask);
   if (bound != 0) throw UserError(with_errno("cannot listen on " + path));
   std::string failed;
-  if (group != SocketFile::kNoGroup && lchown(path.c_str(), static_cast<uid_t>(-1), group) != 0) {
+  if (group != SocketFile::kNoGroup && !give_to_group(path, group)) {
     failed = with_errno(fmt::format("cannot give {} to group {}", path, group));
   } else if (listen(listener.get(), kQueue) != 0) {
     failed = with_errno("cannot listen on " + path);
@@ -206,7 +213,7 @@ SocketFile SocketFile::take_over(std::string path, gid_t group, Handles handles)
   if (handles.lock) lock = LockFile::take_over(path + ".lock", std::move(handles.lock));
   listen_as_this_process(handles.listener.get());
   // As this poold's own configuration says.
-  (void)!lchown(path.c_str(), static_cast<uid_t>(-1), group == kNoGroup ? getegid() : group);
+  give_to_group(path, group == kNoGroup ? getegid() : group);
   (void)!chmod(path.c_str(), group == kNoGroup ? 0600 : 0660);
   return {std::move(path), group, std::move(handles.listener), std::move(lock), true};
 }

@@ -1,0 +1,94 @@
+#!/usr/bin/env bash
+# Builds the Debian packages, and walks with them through a booted Debian: see walk.sh.
+#
+#   tests/packages/packages.sh [BUILD]      (build/release)
+#
+# Needs root, debootstrap, systemd-nspawn, lintian, dpkg-dev and a package mirror; exits with 77 (skipped)
+# where one of them is missing. The root is made in a temporary folder and removed; it has a network
+# namespace of its own.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+build=$(realpath "${1:-build/release}")
+
+skip() {
+  echo "packages: $*"
+  exit 77
+}
+[ "$(id -u)" -eq 0 ] || skip "needs root"
+for tool in debootstrap systemd-nspawn lintian dpkg-shlibdeps cpack; do
+  command -v "$tool" >/dev/null || skip "needs $tool"
+done
+
+work=$(mktemp -d "${TMPDIR:-/tmp}/portpool-packages.XXXXXX")
+place=$work/root
+machine=portpool-$$
+clean_up() {
+  # Cgroups of the container, where nobody else does it.
+  find /sys/fs/cgroup -depth -type d -path "*/$machine*" -exec rmdir {} + 2>/dev/null || true
+  rm -rf --one-file-system "$work"
+}
+trap clean_up EXIT
+
+# Packages of this version in FOLDER.
+pack() {
+  local version=$1 folder=$2
+  cpack --config "$build/CPackConfig.cmake" -B "$folder" -G DEB -D CPACK_PACKAGE_VERSION="$version" \
+    -D CPACK_DEBIAN_POOLD_PACKAGE_DEPENDS="libportpool1 (= $version), adduser" \
+    >"$work/cpack.log" 2>&1 || { tail -n 20 "$work/cpack.log"; return 1; }
+  rm -rf "$folder/_CPack_Packages"
+}
+version=$(sed -n 's/^set(CPACK_PACKAGE_VERSION "\(.*\)")/\1/p' "$build/CPackConfig.cmake")
+pack "$version" "$work/debs"
+pack "$version+next" "$work/next"
+ls -l "$work/debs"
+lintian --fail-on error "$work"/debs/*.deb
+
+# shellcheck disable=SC1091
+release=$(. /etc/os-release && echo "${VERSION_CODENAME}")
+echo "packages: makes a root of $release"
+make_root() {
+  # PORTPOOL_ROOT: such a root, made before.
+  if [ -n "${PORTPOOL_ROOT:-}" ]; then
+    cp -a "$PORTPOOL_ROOT" "$place"
+    return
+  fi
+  debootstrap --variant=minbase \
+    --include=systemd-sysv,dbus,init-system-helpers,iproute2,curl,nginx-light,adduser \
+    "$release" "$place" >"$work/debootstrap.log" 2>&1
+}
+make_root || { tail -n 3 "$work/debootstrap.log"; skip "no root can be made"; }
+mkdir "$place/debs" "$place/debs/next"
+rm -f "$work"/{debs,next}/lib32portpool1*.deb
+cp "$work"/debs/*.deb "$place/debs"
+cp "$work"/next/*.deb "$place/debs/next"
+# What they depend on, while there is a network.
+cp /etc/resolv.conf "$place/etc/" 2>/dev/null || true
+cp -r /etc/apt/apt.conf.d/. "$place/etc/apt/apt.conf.d/"
+chroot "$place" sh -c 'apt-get install --yes --download-only --no-install-recommends /debs/*.deb' \
+  >"$work/download.log" 2>&1 || { tail -n 5 "$work/download.log"; exit 1; }
+cat >"$place/etc/nginx/nginx.conf" <<'END'
+events { }
+http {
+  access_log off;
+  server { listen 127.0.0.1:80; location / { proxy_pass http://127.0.0.1:8080; } }
+  server { listen 127.0.0.1:8080; location / { return 200 "hello\n"; } }
+}
+END
+cp tests/packages/walk.sh "$place/walk.sh"
+cat >"$place/etc/systemd/system/walk.service" <<'END'
+[Unit]
+After=nginx.service
+[Service]
+Type=oneshot
+ExecStart=/bin/bash -c '/bin/bash /walk.sh >/walk.log 2>&1; systemctl --no-block poweroff'
+TimeoutStartSec=300
+[Install]
+WantedBy=multi-user.target
+END
+ln -s /etc/systemd/system/walk.service "$place/etc/systemd/system/multi-user.target.wants/walk.service"
+
+echo "packages: boots it"
+timeout 400 systemd-nspawn --quiet --register=no --keep-unit --machine "$machine" --directory "$place" \
+  --private-network --boot >"$work/boot.log" 2>&1 </dev/null || true
+cat "$place/walk.log" 2>/dev/null || { tail -n 30 "$work/boot.log"; echo "packages: it did not come so far"; exit 1; }
+[ "$(tail -n 1 "$place/walk.log")" = "walk: all is well" ]
