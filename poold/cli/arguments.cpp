@@ -11,7 +11,9 @@
 #include <utility>
 #include <vector>
 
+#include "base/error.h"
 #include "cli/commands.h"
+#include "cli/generated.h"
 #include "cli/help.h"
 #include "portpool/handover.h"
 
@@ -332,6 +334,42 @@ void add_version(CLI::App& program, int& status) {
   command->callback([options, &status] { status = version_command(*options); });
 }
 
+// For those who build packages; in nobody's way, and so not listed.
+void add_generate(CLI::App& program, int& status) {
+  CLI::App* command = program.add_subcommand(
+      "generate", "Print the manual page of a command, or a completion for a shell");
+  command->group("");
+  auto words = std::make_shared<std::vector<std::string>>();
+  command->add_option("kind", *words, "man [COMMAND], bash, zsh, fish or commands")
+      ->required()
+      ->expected(1, 2);
+  command->callback([words, &program, &status] {
+    const std::string& kind = words->front();
+    const std::map<std::string, std::string (*)(const CLI::App&)> completions = {
+        {"bash", bash_completion},
+        {"zsh", zsh_completion},
+        {"fish", fish_completion},
+        {"commands", list_of_commands}};
+    const auto completion = completions.find(kind);
+    if (completion != completions.end() && words->size() == 1) {
+      fmt::print("{}", completion->second(program));
+    } else if (kind == "man") {
+      const std::vector<const CLI::App*> found =
+          std::as_const(program).get_subcommands([&](const CLI::App* one) {
+            return words->size() == 2 && one->check_name(words->back());
+          });
+      if (found.size() + 1 != words->size()) {
+        throw UserError("no command is called \"" + words->back() + "\"");
+      }
+      const CLI::App* of = found.empty() ? nullptr : found.front();
+      fmt::print("{}", manual_page(program, of));
+    } else {
+      throw UserError("expected man, bash, zsh, fish or commands");
+    }
+    status = 0;
+  });
+}
+
 }  // namespace
 
 int run_command_line(int argc, char** argv) {
@@ -340,8 +378,9 @@ int run_command_line(int argc, char** argv) {
   program.require_subcommand(1);
   program.formatter(std::make_shared<NarrowHelp>());
   // In this order they are listed.
-  for (const auto add : {add_serve, add_run, add_status, add_check, add_top, add_trace, add_compare,
-                         add_doctor, add_check_config, add_explain, add_bugreport, add_version}) {
+  for (const auto add :
+       {add_serve, add_run, add_status, add_check, add_top, add_trace, add_compare, add_doctor,
+        add_check_config, add_explain, add_bugreport, add_version, add_generate}) {
     add(program, status);
   }
   program.set_version_flag("--version", "poold " PORTPOOL_VERSION, "Print the version");

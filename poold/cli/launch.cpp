@@ -27,10 +27,9 @@ fs::path find_library() {
     fs::path real = fs::canonical(candidate, error);
     if (!error) return real;
   }
-  throw UserError(
-      fmt::format("libportpool.so is neither at {} nor at {}; name it with PORTPOOL_LIBRARY",
-                  candidates[0].lexically_normal().string(),
-                  candidates[1].lexically_normal().string()));
+  throw UserError(fmt::format(
+      "libportpool.so is neither at {} nor at {}; name it with PORTPOOL_LIBRARY",
+      candidates[0].lexically_normal().string(), candidates[1].lexically_normal().string()));
 }
 
 namespace {

@@ -37,6 +37,18 @@ pack() {
     >"$work/cpack.log" 2>&1 || { tail -n 20 "$work/cpack.log"; return 1; }
   rm -rf "$folder/_CPack_Packages"
 }
+# Below any prefix, and moved afterwards: the program finds its library.
+DESTDIR="" cmake --install "$build" --prefix "$work/first" >/dev/null
+mv "$work/first" "$work/second"
+for file in bin/poold lib/systemd/system/poold.service etc/portpool/poold.toml share/man/man8/poold.8.gz \
+  share/bash-completion/completions/poold share/portpool/client.conf; do
+  [ -e "$work/second/$file" ] || { echo "packages: cmake --install leaves out $file"; exit 1; }
+done
+grep -q "^ExecStart=$work/first/bin/poold serve --config $work/first/etc/portpool/poold.toml$" \
+  "$work/second/lib/systemd/system/poold.service"
+# shellcheck disable=SC2016
+unshare --net "$work/second/bin/poold" run -- sh -c 'grep -q "$0" /proc/self/maps' "$work/second/lib/.*libportpool.so"
+
 version=$(sed -n 's/^set(CPACK_PACKAGE_VERSION "\(.*\)")/\1/p' "$build/CPackConfig.cmake")
 pack "$version" "$work/debs"
 pack "$version+next" "$work/next"

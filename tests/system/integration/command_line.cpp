@@ -3,11 +3,13 @@
 
 #include <algorithm>
 #include <fstream>
+#include <regex>
 #include <sstream>
 #include <string>
 #include <vector>
 
 #include "support/holder.h"
+#include "support/temp_dir.h"
 #include "system/integration/common.h"
 
 namespace portpool::test {
@@ -26,8 +28,8 @@ Said poold_says(std::vector<std::string> arguments) {
   return {status, command.out(), command.err()};
 }
 
-const std::vector<std::string> kCommands{"serve",   "run",       "status",  "check",
-                                         "top",     "trace",     "compare", "doctor",
+const std::vector<std::string> kCommands{"serve",        "run",     "status",    "check",
+                                         "top",          "trace",   "compare",   "doctor",
                                          "check-config", "explain", "bugreport", "version"};
 
 TEST(CommandLine, HelpFitsEightyColumns) {
@@ -52,6 +54,80 @@ TEST(CommandLine, HelpNamesEveryCommand) {
   const std::string help = poold_says({"--help"}).out;
   for (const std::string& command : kCommands) {
     EXPECT_NE(help.find("\n  " + command + " "), std::string::npos) << command;
+  }
+}
+
+std::vector<std::string> options_in(const std::string& help) {
+  std::vector<std::string> options;
+  const std::regex pattern("\\n  (?:-[a-z],)?(--[a-z-]+)");
+  for (std::sregex_iterator it(help.begin(), help.end(), pattern), end; it != end; ++it) {
+    options.push_back((*it)[1]);
+  }
+  return options;
+}
+
+// What is installed beside the program says what --help says.
+TEST(CommandLine, ManualAndCompletionsHaveEachCommandAndOption) {
+  const std::string page = poold_says({"generate", "man"}).out;
+  const std::string bash = poold_says({"generate", "bash"}).out;
+  const std::string zsh = poold_says({"generate", "zsh"}).out;
+  const std::string fish = poold_says({"generate", "fish"}).out;
+  std::string list;
+  for (const std::string& command : kCommands) {
+    SCOPED_TRACE(command);
+    list += command + "\n";
+    const std::string escaped = std::regex_replace(command, std::regex("-"), "\\-");
+    EXPECT_NE(page.find("\\fB" + escaped + "\\fR"), std::string::npos);
+    const Said own = poold_says({"generate", "man", command});
+    EXPECT_EQ(own.status, 0);
+    EXPECT_NE(bash.find("    " + command + ") words="), std::string::npos);
+    EXPECT_NE(zsh.find("    " + command + ")\n"), std::string::npos);
+    const auto options = options_in(poold_says({command, "--help"}).out);
+    EXPECT_GE(options.size(), 2U);
+    for (const std::string& option : options) {
+      const std::string name = std::regex_replace(option, std::regex("-"), "\\-");
+      EXPECT_NE(own.out.find("\\fB" + name + "\\fR"), std::string::npos) << option;
+      EXPECT_NE(bash.find(option), std::string::npos) << option;
+      EXPECT_NE(zsh.find("'" + option + "["), std::string::npos) << option;
+      EXPECT_NE(fish.find("__fish_seen_subcommand_from " + command + "'"), std::string::npos);
+      EXPECT_NE(fish.find(" -l " + option.substr(2) + " "), std::string::npos) << option;
+    }
+  }
+  std::string printed = poold_says({"generate", "commands"}).out;
+  for (const std::string& command : kCommands) {
+    EXPECT_NE(("\n" + printed).find("\n" + command + "\n"), std::string::npos) << command;
+  }
+  EXPECT_EQ(printed.size(), list.size());
+  EXPECT_EQ(poold_says({"generate", "man", "nothing"}).status, 2);
+  EXPECT_EQ(poold_says({"generate", "tcsh"}).status, 2);
+}
+
+TEST(CommandLine, BashCompletes) {
+  const TempDir directory;
+  const std::string file = directory.write("poold.bash", poold_says({"generate", "bash"}).out);
+  const auto completions = [&](const std::string& words, int place) {
+    Process bash({"bash", "-c",
+                  "source " + file + "; COMP_WORDS=(" + words + "); COMP_CWORD=" +
+                      std::to_string(place) + "; _poold; echo \"${COMPREPLY[*]}\""});
+    EXPECT_EQ(bash.wait(), 0);
+    EXPECT_EQ(bash.err(), "");
+    return bash.out();
+  };
+  EXPECT_EQ(completions("poold stat", 1), "status\n");
+  EXPECT_EQ(completions("poold run --mode ''", 3), "pool observe ab\n");
+  EXPECT_EQ(completions("poold doctor --des", 2), "--destination\n");
+}
+
+// Where these shells are; each only reads what it is given.
+TEST(CommandLine, OtherShellsTakeTheirCompletions) {
+  const TempDir directory;
+  for (const char* shell : {"zsh", "fish"}) {
+    const std::string program = std::string("/usr/bin/") + shell;
+    if (access(program.c_str(), X_OK) != 0) continue;
+    const std::string file = directory.write(shell, poold_says({"generate", shell}).out);
+    Process process({program, "-n", file});
+    EXPECT_EQ(process.wait(), 0) << process.err();
+    EXPECT_EQ(process.err(), "") << shell;
   }
 }
 

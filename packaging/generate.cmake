@@ -1,0 +1,20 @@
+# cmake -D POOLD=... -D FOLDER=... -D GZIP=... -P generate.cmake
+function(say output)
+  execute_process(COMMAND ${POOLD} generate ${ARGN} OUTPUT_FILE ${output} COMMAND_ERROR_IS_FATAL ANY)
+endfunction()
+
+file(REMOVE_RECURSE ${FOLDER})
+file(MAKE_DIRECTORY ${FOLDER}/man8)
+say(${FOLDER}/man8/poold.8 man)
+execute_process(COMMAND ${POOLD} generate commands OUTPUT_VARIABLE names OUTPUT_STRIP_TRAILING_WHITESPACE
+  COMMAND_ERROR_IS_FATAL ANY)
+string(REPLACE "\n" ";" names "${names}")
+foreach(name IN LISTS names)
+  say(${FOLDER}/man8/poold-${name}.8 man ${name})
+endforeach()
+file(GLOB pages ${FOLDER}/man8/*.8)
+execute_process(COMMAND ${GZIP} -9n ${pages} COMMAND_ERROR_IS_FATAL ANY)
+say(${FOLDER}/poold bash)
+say(${FOLDER}/_poold zsh)
+say(${FOLDER}/poold.fish fish)
+file(TOUCH ${FOLDER}/made)
