@@ -301,6 +301,41 @@ void add_check_config(CLI::App& program, int& status) {
   command->callback([options, &status] { status = check_config_command(*options); });
 }
 
+std::shared_ptr<EnableOptions> unit_options(CLI::App& command) {
+  auto options = std::make_shared<EnableOptions>();
+  command.add_option("unit", options->unit, "A service: nginx, or nginx.service")
+      ->required()
+      ->type_name("UNIT");
+  command
+      .add_option("--root", options->root, "Of the system to change: an image that is not booted")
+      ->check(CLI::ExistingDirectory)
+      ->type_name("FOLDER")
+      ->capture_default_str();
+  return options;
+}
+
+void add_enable(CLI::App& program, int& status) {
+  CLI::App* command = program.add_subcommand(
+      "enable", "Write the drop-in that puts a systemd service under the library");
+  const auto options = unit_options(*command);
+  add_socket_option(*command, options->socket);
+  command->add_option("--mode", options->mode, "observe: record latency, change nothing [pool]")
+      ->check(CLI::IsMember({"pool", "observe"}));
+  command->add_option("--group", options->group, "Whose members may attach (socket_group)")
+      ->type_name("GROUP")
+      ->capture_default_str();
+  command->footer("Restarts nothing: it prints the command. Run as root.");
+  command->callback([options, &status] { status = enable_command(*options); });
+}
+
+void add_disable(CLI::App& program, int& status) {
+  CLI::App* command =
+      program.add_subcommand("disable", "Remove the drop-in that \"poold enable\" wrote");
+  const auto options = unit_options(*command);
+  command->footer("Restarts nothing: it prints the command. Run as root.");
+  command->callback([options, &status] { status = disable_command(*options); });
+}
+
 void add_bugreport(CLI::App& program, int& status) {
   CLI::App* command =
       program.add_subcommand("bugreport", "Write one text with what a report of trouble needs");
@@ -378,9 +413,9 @@ int run_command_line(int argc, char** argv) {
   program.require_subcommand(1);
   program.formatter(std::make_shared<NarrowHelp>());
   // In this order they are listed.
-  for (const auto add :
-       {add_serve, add_run, add_status, add_check, add_top, add_trace, add_compare, add_doctor,
-        add_check_config, add_explain, add_bugreport, add_version, add_generate}) {
+  for (const auto add : {add_serve, add_run, add_status, add_check, add_top, add_trace, add_compare,
+                         add_doctor, add_check_config, add_enable, add_disable, add_explain,
+                         add_bugreport, add_version, add_generate}) {
     add(program, status);
   }
   program.set_version_flag("--version", "poold " PORTPOOL_VERSION, "Print the version");

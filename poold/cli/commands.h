@@ -97,6 +97,14 @@ struct CheckConfigOptions {
   bool json = false;
 };
 
+struct EnableOptions {  // of disable, too
+  std::string unit;
+  std::string socket;
+  std::string mode;  // empty: what is the default, pool
+  std::string group = "portpool";
+  std::string root = "/";
+};
+
 struct ExplainOptions {
   std::string name;  // empty: all
   bool json = false;
@@ -115,6 +123,8 @@ int trace_command(const TraceOptions& options);
 int compare_command(const CompareOptions& options);
 int doctor_command(const DoctorOptions& options);
 int check_config_command(const CheckConfigOptions& options);
+int enable_command(const EnableOptions& options);
+int disable_command(const EnableOptions& options);
 int bugreport_command(const BugreportOptions& options);
 int explain_command(const ExplainOptions& options);
 int version_command(const VersionOptions& options);

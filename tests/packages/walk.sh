@@ -49,8 +49,7 @@ poold run -- sh -c 'for i in 1 2 3 4 5 6 7 8 9; do curl -s http://127.0.0.1:8080
 grep -q '^portpool: 9 TCP connects, [1-9] of them by the pool' /tmp/run.txt || { cat /tmp/run.txt; fail "poold run: figures"; }
 
 say "nginx under the library"
-mkdir -p /etc/systemd/system/nginx.service.d
-cp /usr/share/portpool/client.conf /etc/systemd/system/nginx.service.d/portpool.conf
+expect poold enable nginx
 systemctl daemon-reload
 expect systemctl restart nginx.service
 ask() { curl --silent --fail --output /dev/null http://127.0.0.1/; }
@@ -84,9 +83,21 @@ say "$count requests while it was upgraded, $errors failed"
 after=$(by_the_pool)
 [ "$after" -gt "$first" ] || fail "figures were lost in the upgrade: $first, then $after"
 
+say "nginx without the library, and with it again"
+expect poold disable nginx
+systemctl daemon-reload
+expect systemctl restart nginx.service
+grep -q libportpool "/proc/$(systemctl show --property MainPID --value nginx.service)/maps" && fail "nginx still has the library"
+# By the file that comes with the package.
+install -D /usr/share/portpool/client.conf /etc/systemd/system/nginx.service.d/50-portpool.conf
+systemctl daemon-reload
+expect systemctl restart nginx.service
+grep -q libportpool "/proc/$(systemctl show --property MainPID --value nginx.service)/maps" || fail "nginx has no library"
+expect ask
+
 say "takes it away"
 apt-get remove --yes --quiet poold libportpool1 >/tmp/remove.txt 2>&1 || { cat /tmp/remove.txt; fail "apt-get remove"; }
-grep -q 'nginx.service.d/portpool.conf' /tmp/remove.txt || { cat /tmp/remove.txt; fail "nobody says that nginx still preloads it"; }
+grep -q 'nginx.service.d/50-portpool.conf' /tmp/remove.txt || { cat /tmp/remove.txt; fail "nobody says that nginx still preloads it"; }
 expect ask
 rm -r /etc/systemd/system/nginx.service.d
 systemctl daemon-reload

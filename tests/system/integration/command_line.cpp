@@ -28,9 +28,9 @@ Said poold_says(std::vector<std::string> arguments) {
   return {status, command.out(), command.err()};
 }
 
-const std::vector<std::string> kCommands{"serve",        "run",     "status",    "check",
-                                         "top",          "trace",   "compare",   "doctor",
-                                         "check-config", "explain", "bugreport", "version"};
+const std::vector<std::string> kCommands{
+    "serve",  "run",          "status", "check",   "top",     "trace",     "compare",
+    "doctor", "check-config", "enable", "disable", "explain", "bugreport", "version"};
 
 TEST(CommandLine, HelpFitsEightyColumns) {
   std::vector<std::vector<std::string>> calls{{"--help"}, {"help"}};
