@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace portpool::check {
@@ -16,6 +17,8 @@ struct Finding {
   Answer answer;
   std::string text;  // a sentence
   std::string fix;   // what to do; empty where there is nothing
+  // In one word, as the list of programs shows it: a fallback's name where there is one.
+  std::string reason = {};
 };
 
 struct Judgement {
@@ -23,8 +26,10 @@ struct Judgement {
   std::string program;  // the file that was judged; a script's interpreter
   std::vector<Finding> findings;
 
-  void add(std::string name, Answer answer, std::string text, std::string fix = "") {
-    findings.push_back({std::move(name), answer, std::move(text), std::move(fix)});
+  void add(std::string name, Answer answer, std::string text, std::string fix = "",
+           std::string_view reason = "") {
+    findings.push_back(
+        {std::move(name), answer, std::move(text), std::move(fix), std::string(reason)});
   }
 
   // `no` is certain whatever else is unknown.

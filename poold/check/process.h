@@ -3,21 +3,12 @@
 
 #include <sys/types.h>
 
-#include <optional>
-#include <string>
-
+#include "check/daemon_facts.h"
 #include "check/judgement.h"
-#include "portpool/segment.h"
 
 namespace portpool::check {
 
-// The daemon that the process is expected to use, if one answers.
-struct DaemonFacts {
-  std::string socket;
-  NetworkNamespace network_namespace;
-};
-
 // Reads /proc/PID. Throws UserError when there is no such process.
-Judgement judge_process(pid_t pid, const std::optional<DaemonFacts>& daemon);
+Judgement judge_process(pid_t pid, Daemons& daemons);
 
 }  // namespace portpool::check

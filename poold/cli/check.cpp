@@ -2,32 +2,22 @@
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
-#include <optional>
 
-#include "base/error.h"
 #include "base/json_text.h"
 #include "base/text.h"
 #include "check/process.h"
 #include "check/program.h"
 #include "cli/commands.h"
-#include "observe/segment_reader.h"
 
 namespace portpool {
 namespace {
-
-std::optional<check::DaemonFacts> find_daemon(const std::string& socket) {
-  try {
-    return check::DaemonFacts{socket, SegmentReader(socket).view().network_namespace()};
-  } catch (const UserError&) {
-    return std::nullopt;  // a program can be judged without one
-  }
-}
 
 std::string as_json(const check::Judgement& judgement) {
   nlohmann::ordered_json findings = nlohmann::ordered_json::array();
   for (const check::Finding& finding : judgement.findings) {
     findings.push_back({{"name", finding.name},
                         {"answer", check::name_of(finding.answer)},
+                        {"reason", finding.reason},
                         {"text", finding.text},
                         {"fix", finding.fix}});
   }
@@ -55,9 +45,10 @@ bool is_pid(const std::string& text) {
 }  // namespace
 
 int check_command(const CheckOptions& options) {
+  check::Daemons daemons(options.socket);
   const check::Judgement judgement =
       options.subject.size() == 1 && is_pid(options.subject[0])
-          ? check::judge_process(std::stoi(options.subject[0]), find_daemon(options.socket))
+          ? check::judge_process(std::stoi(options.subject[0]), daemons)
           : check::judge_command(options.subject);
   if (options.json) {
     fmt::print("{}\n", as_json(judgement));

@@ -8,8 +8,8 @@
 #include <vector>
 
 #include "base/text.h"
+#include "kernel/preload.h"
 #include "kernel/proc_file.h"
-#include "kernel/processes.h"
 
 namespace portpool {
 namespace {

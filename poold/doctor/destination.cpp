@@ -237,7 +237,7 @@ NamedDestination resolve_destination(const std::string& text) {
 std::vector<Check> explain_destination(const NamedDestination& destination,
                                        const std::string& daemon_socket) {
   Facts facts;
-  facts.daemon_socket = daemon_socket;
+  check::Daemons daemons(daemon_socket);
   facts.settings = read_settings();
   const auto rules = census_rules(facts.settings);
   if (!rules) throw UserError("/proc/sys/net/ipv4/ip_local_port_range cannot be read; mount /proc");
@@ -254,7 +254,7 @@ std::vector<Check> explain_destination(const NamedDestination& destination,
   } else {
     facts.census = before;
   }
-  facts.owners = find_owners(*facts.census);
+  facts.owners = find_owners(*facts.census, daemons);
 
   std::vector<Check> checks;
   for (const Endpoint& endpoint : destination.endpoints) {

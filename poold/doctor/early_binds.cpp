@@ -25,7 +25,7 @@ bool half_is_left(const Lane& lane, const PortPlan& plan) {
 bool is_under_library(const Ownership& owners, const OutgoingSocket& socket) {
   const kernel::ProcessRecord* holder = owners.scan.holder_of(socket.inode);
   const BusyProcess* process = holder != nullptr ? owners.find(holder->pid) : nullptr;
-  return process != nullptr && process->preload && process->preload->loaded;
+  return process != nullptr && process->has_library();
 }
 
 }  // namespace

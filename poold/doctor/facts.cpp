@@ -117,7 +117,8 @@ Facts gather_facts(const std::string& daemon_socket) {
   Facts facts;
   facts.features = kernel::probe_features();
   facts.settings = read_settings();
-  facts.daemon_socket = daemon_socket;
+  check::Daemons daemons(daemon_socket);
+  facts.daemon = daemons.asked();
   if (const auto rules = census_rules(facts.settings)) {
     try {
       kernel::SockDiag sock_diag;
@@ -128,12 +129,11 @@ Facts gather_facts(const std::string& daemon_socket) {
   } else {
     facts.census_error = facts.settings.unknown;
   }
-  if (facts.census) facts.owners = find_owners(*facts.census);
+  if (facts.census) facts.owners = find_owners(*facts.census, daemons);
   facts.statistics = kernel::socket_statistics();
   facts.counters = kernel::netstat_counters();
   facts.conntrack = kernel::conntrack();
   facts.configured = read_configured();
-  facts.unix_listeners = kernel::unix_listeners();
   facts.took_ms =
       std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - begin).count();
   return facts;

@@ -71,8 +71,7 @@ struct Facts {
   std::vector<ConfiguredSetting> configured;
   std::optional<ConfigFacts> config;         // nullopt: none was given
   std::optional<LaneTableState> lane_table;  // nullopt: no daemon, or none that lets us look
-  std::string daemon_socket;                 // where poold is expected
-  std::vector<std::string> unix_listeners;
+  check::DaemonFacts daemon;                 // where poold is expected
   double took_ms = 0;
 
   std::uint64_t counter(std::string_view name) const;

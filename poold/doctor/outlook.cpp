@@ -136,7 +136,7 @@ bool is_shimmed(const std::vector<Share>& shares, const Ownership& owners) {
   for (const Share& share : shares) {
     all += share.sockets;
     const BusyProcess* process = owners.find(share.pid);
-    if (process != nullptr && process->preload && process->preload->loaded) {
+    if (process != nullptr && process->has_library()) {
       shimmed += share.sockets;
     }
   }

@@ -10,7 +10,6 @@
 namespace portpool::doctor {
 namespace {
 
-constexpr const char* kLibrary = "libportpool.so";
 constexpr std::size_t kMostBusy = 64;  // looked into closely
 
 class Sharing {
@@ -50,7 +49,7 @@ const BusyProcess* Ownership::find(pid_t pid) const {
   return found != busy.end() ? &*found : nullptr;
 }
 
-Ownership find_owners(const Census& census) {
+Ownership find_owners(const Census& census, check::Daemons& daemons) {
   Ownership owners;
   owners.scan = kernel::scan_processes();
   std::vector<std::uint32_t> outgoing(owners.scan.processes.size());
@@ -66,7 +65,7 @@ Ownership find_owners(const Census& census) {
   for (std::size_t i = 0; i < outgoing.size(); ++i) {
     if (outgoing[i] < kManyConnections) continue;
     const kernel::ProcessRecord& process = owners.scan.processes[i];
-    owners.busy.push_back({process.pid, process.name, outgoing[i], process.open, {}, {}});
+    owners.busy.push_back({process.pid, process.name, outgoing[i], process.open, {}, {}, {}});
   }
   std::stable_sort(
       owners.busy.begin(), owners.busy.end(),
@@ -74,7 +73,8 @@ Ownership find_owners(const Census& census) {
   if (owners.busy.size() > kMostBusy) owners.busy.resize(kMostBusy);
   for (BusyProcess& process : owners.busy) {
     process.open_limit = kernel::open_files_limit(process.pid);
-    process.preload = kernel::preload_state(process.pid, kLibrary);
+    process.process = check::read_process(process.pid);
+    if (process.has_library()) process.daemon = daemons.of(*process.process);
   }
   return owners;
 }

@@ -5,6 +5,8 @@
 #include <string>
 #include <vector>
 
+#include "check/daemon_facts.h"
+#include "check/process_facts.h"
 #include "doctor/census.h"
 #include "kernel/processes.h"
 
@@ -17,9 +19,12 @@ struct BusyProcess {
   pid_t pid = 0;
   std::string name;
   std::uint32_t outgoing = 0;
-  std::uint32_t open = 0;                       // descriptors
-  std::optional<std::uint64_t> open_limit;      // nullopt: not known, or unlimited
-  std::optional<kernel::PreloadState> preload;  // nullopt: may not be looked into
+  std::uint32_t open = 0;                      // descriptors
+  std::optional<std::uint64_t> open_limit;     // nullopt: not known, or unlimited
+  std::optional<check::ProcessFacts> process;  // nullopt: may not be looked into
+  check::DaemonFacts daemon;                   // that it is meant to use
+
+  bool has_library() const { return process && process->preload.loaded; }
 };
 
 struct Share {
@@ -39,7 +44,7 @@ struct Ownership {
   const BusyProcess* find(pid_t pid) const;
 };
 
-Ownership find_owners(const Census& census);
+Ownership find_owners(const Census& census, check::Daemons& daemons);
 
 // The holders of a lane's sockets, most first; those nobody holds (orphans, TIME_WAIT) left out. A
 // share with pid 0 stands for processes that we cannot see.

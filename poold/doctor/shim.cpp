@@ -1,58 +1,40 @@
 // Is libportpool.so loaded where it was meant to be, and what the kernel offers it.
 #include <fmt/format.h>
 
-#include <algorithm>
-
-#include "base/text.h"
+#include "check/served.h"
 #include "doctor/checks.h"
 
 namespace portpool::doctor {
 namespace {
 
-struct Finding {
+struct Found {
   Status status = Status::ok;
   std::string sentence;
   std::string fix;
 };
 
-bool listens(const Facts& facts, const std::string& path) {
-  return std::find(facts.unix_listeners.begin(), facts.unix_listeners.end(), path) !=
-         facts.unix_listeners.end();
-}
-
-Finding judge(const Facts& facts, const BusyProcess& process) {
-  const kernel::PreloadState& preload = *process.preload;
+Found judge(const Facts& facts, const BusyProcess& process) {
+  const kernel::PreloadState& preload = process.process->preload;
   const std::string who = fmt::format("{} (pid {}, {} outgoing connections)", process.name,
                                       process.pid, count_text(process.outgoing));
   if (!preload.loaded && preload.requested) {
     return {Status::fail, who + " asks for libportpool.so in LD_PRELOAD, but it is not loaded",
             fmt::format("poold check {} (static, set-user-ID, or the path is wrong)", process.pid)};
   }
-  const bool daemon_here = listens(facts, facts.daemon_socket);
-  if (!preload.loaded && daemon_here) {
+  if (!preload.loaded) {
+    if (facts.daemon.state == check::DaemonState::absent || facts.daemon.elsewhere) return {};
     return {Status::warn, "a poold runs, but " + who + " is not under libportpool.so",
             "start it again with LD_PRELOAD=.../libportpool.so, after: poold check " +
                 std::to_string(process.pid)};
   }
-  if (!preload.loaded) return {};
-  const std::string socket = preload.socket.empty() ? facts.daemon_socket : preload.socket;
-  if (!listens(facts, socket)) {
-    return {
-        Status::warn,
-        fmt::format("{} is under libportpool.so, but no poold listens on {}: it is on the kernel's "
-                    "path",
-                    who, socket),
-        preload.socket.empty()
-            ? "poold serve --socket " + shell_quote(facts.daemon_socket)
-            : fmt::format("start a poold at the PORTPOOL_SOCKET of pid {}, or start that program "
-                          "again without PORTPOOL_SOCKET",
-                          process.pid)};
-  }
-  if (preload.replaced) {
-    return {Status::warn, who + " runs a libportpool.so that has been replaced since it started",
-            fmt::format("restart pid {}", process.pid)};
-  }
-  return {};
+  check::Judgement judgement;
+  check::judge_served(*process.process, process.daemon, judgement);
+  const check::Finding* reason = judgement.reason();
+  // That there is a filter says nothing yet: what it does is counted (reason seccomp).
+  if (reason == nullptr || reason->name == "seccomp") return {};
+  return {reason->answer == check::Answer::unknown ? Status::unknown : Status::warn,
+          fmt::format("{} is under libportpool.so, but not served well: {}", who, reason->text),
+          reason->fix};
 }
 
 }  // namespace
@@ -60,23 +42,25 @@ Finding judge(const Facts& facts, const BusyProcess& process) {
 Check check_shim(const Facts& facts) {
   if (!facts.census) return not_known(facts.census_error);
   Check check;
-  check.evidence = {{"daemon_socket", facts.daemon_socket},
-                    {"daemon_listens", listens(facts, facts.daemon_socket)},
+  check.evidence = {{"daemon_socket", facts.daemon.socket},
+                    {"daemon_listens", facts.daemon.state != check::DaemonState::absent},
+                    {"daemon_alive", facts.daemon.state == check::DaemonState::alive},
                     {"processes", Json::array()}};
   std::size_t loaded = 0;
   std::size_t unknown = 0;
   for (const BusyProcess& process : facts.owners.busy) {
-    if (!process.preload) {
+    if (!process.process) {
       ++unknown;
       continue;
     }
-    if (process.preload->loaded) ++loaded;
+    const kernel::PreloadState& preload = process.process->preload;
+    if (preload.loaded) ++loaded;
     check.evidence["processes"].push_back({{"pid", process.pid},
                                            {"process", process.name},
                                            {"outgoing", process.outgoing},
-                                           {"loaded", process.preload->loaded},
-                                           {"requested", process.preload->requested}});
-    const Finding finding = judge(facts, process);
+                                           {"loaded", preload.loaded},
+                                           {"requested", preload.requested}});
+    const Found finding = judge(facts, process);
     if (finding.status == Status::ok) continue;
     if (finding.status > check.status) {
       if (!check.summary.empty()) check.lines.push_back("also " + check.summary);

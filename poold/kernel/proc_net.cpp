@@ -105,23 +105,4 @@ std::optional<Conntrack> conntrack() {
   return found;
 }
 
-std::vector<std::string> unix_listeners() {
-  constexpr unsigned kAccepts = 0x10000;  // __SO_ACCEPTCON, include/linux/net.h
-  constexpr int kFlagsColumn = 3;
-  constexpr int kColumnsBetween = 3;  // Type St Inode
-  std::vector<std::string> paths;
-  const std::string text = read_proc_file("/proc/net/unix").value_or("");
-  std::string_view rest = text;
-  take_line(rest);  // the heading
-  while (!rest.empty()) {
-    std::string_view line = take_line(rest);
-    for (int i = 0; i < kFlagsColumn; ++i) take_word(line);
-    const auto flags = whole_number<unsigned>(take_word(line), 16);
-    for (int i = 0; i < kColumnsBetween; ++i) take_word(line);
-    if (!flags || (*flags & kAccepts) == 0 || line.size() < 2) continue;
-    paths.emplace_back(line.substr(1));  // may contain spaces
-  }
-  return paths;
-}
-
 }  // namespace portpool::kernel

@@ -40,7 +40,4 @@ std::optional<Conntrack> conntrack();  // nullopt: not loaded, or not to be seen
 // Sums one column of /proc/net/stat/nf_conntrack (hexadecimal, one line for each CPU).
 std::optional<std::uint64_t> parse_conntrack_column(std::string_view text, std::string_view column);
 
-// The paths on which UNIX sockets listen in this namespace (/proc/net/unix).
-std::vector<std::string> unix_listeners();
-
 }  // namespace portpool::kernel

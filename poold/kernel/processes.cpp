@@ -116,21 +116,4 @@ std::optional<std::uint64_t> open_files_limit(pid_t pid) {
   return whole_number<std::uint64_t>(rest.substr(0, rest.find(' ')));
 }
 
-std::optional<PreloadState> preload_state(pid_t pid, const std::string& library) {
-  PreloadState state;
-  bool any = false;
-  const bool readable = visit_lines(file_of(pid, "maps"), [&](std::string_view line) {
-    any = true;
-    state.loaded = line.find("/" + library) != std::string_view::npos;
-    state.replaced = state.loaded && line.ends_with(" (deleted)");
-    return !state.loaded;
-  });
-  const auto environment = read_proc_file(file_of(pid, "environ"), kMaxEnvironment);
-  if (!readable || !any || !environment) return std::nullopt;
-  const std::string preloaded = variable_in(*environment, "LD_PRELOAD").value_or("");
-  state.requested = preloaded.find(library) != std::string::npos;
-  state.socket = variable_in(*environment, "PORTPOOL_SOCKET").value_or("");
-  return state;
-}
-
 }  // namespace portpool::kernel

@@ -40,14 +40,4 @@ ProcessScan scan_processes();
 // The soft limit of open files; nullopt: the process is gone, or it is unlimited.
 std::optional<std::uint64_t> open_files_limit(pid_t pid);
 
-// What the process has to do with a preloaded library.
-struct PreloadState {
-  bool loaded = false;     // mapped
-  bool replaced = false;   // mapped, but the file has been deleted or replaced since
-  bool requested = false;  // named in its LD_PRELOAD
-  std::string socket;      // PORTPOOL_SOCKET of its environment at the start; empty: not set
-};
-// nullopt: the process is gone, or may not be looked into.
-std::optional<PreloadState> preload_state(pid_t pid, const std::string& library);
-
 }  // namespace portpool::kernel

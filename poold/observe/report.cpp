@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "base/text.h"
+#include "kernel/netns.h"
 #include "portpool/lane.h"
 
 namespace portpool {
@@ -191,6 +192,7 @@ Report read_watched_report(const SegmentView& view) {
   const DaemonTimes times = watched_daemon_times(view.header());
   Report report = read_report(view);
   report.set_times(times);
+  report.elsewhere = !view.network_namespace().same_as(kernel::current_network_namespace());
   return report;
 }
 

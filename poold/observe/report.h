@@ -65,6 +65,7 @@ struct Report {
   std::uint64_t heartbeat_age_ms = 0;
   std::uint64_t uptime_s = 0;
   bool stopped = false;
+  bool elsewhere = false;  // poold is in another network namespace than who reads
   Control control{};
   std::uint16_t port_low = 0;
   std::uint16_t port_high = 0;
@@ -105,7 +106,8 @@ struct Report {
 
 // At once; where the daemon's clocks cannot be compared with ours, its times make no sense.
 Report read_report(const SegmentView& view);
-// Whether it lives is certain, by watched_daemon_times(): may take kHeartbeatStaleMs.
+// Whether it lives is certain, by watched_daemon_times(): may take kHeartbeatStaleMs. And it tells
+// whether this process is in the daemon's network namespace.
 Report read_watched_report(const SegmentView& view);
 
 const char* name_of(Mode mode);

@@ -110,6 +110,15 @@ std::string rewritten(const Report& report) {
   return wrapped(text, kTerminalWidth, 0);
 }
 
+// What a look from a container's shell, or from the host's, would not show otherwise.
+std::string elsewhere(const Report& report) {
+  if (!report.elsewhere) return "";
+  return wrapped(
+      "This command is in another network namespace than poold: programs here are not served by it "
+      "(other_netns)",
+      kTerminalWidth, 0);
+}
+
 std::string health(const Report& report) {
   if (report.stopped) return "stopped";
   const double age = static_cast<double>(report.heartbeat_age_ms) / 1000;
@@ -124,12 +133,12 @@ std::string report_as_text(const Report& report, const ShownLanes& shown) {
          fmt::format("poold {} (pid {}, layout {}), up {}: {}\n", for_terminal(report.version),
                      report.pid, report.layout, short_age(static_cast<double>(report.uptime_s)),
                      health(report)) +
-         fmt::format("mode {}, strategy {}, ports {}-{}, {} attached\n\n",
+         fmt::format("mode {}, strategy {}, ports {}-{}, {} attached\n",
                      name_of(report.control.mode), name_of(report.control.strategy),
                      report.port_low, report.port_high,
                      counted(report.clients, "process", "processes")) +
-         "TCP connects\n" + paths(report) + fallbacks(report) + errors(report) + "\n" +
-         lane_rows(report, shown) + promises(report) + rewritten(report);
+         elsewhere(report) + "\nTCP connects\n" + paths(report) + fallbacks(report) +
+         errors(report) + "\n" + lane_rows(report, shown) + promises(report) + rewritten(report);
 }
 
 namespace {

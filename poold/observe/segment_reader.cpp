@@ -55,7 +55,8 @@ SegmentFiles segment_through_proc(const Descriptor& socket, SegmentReader::Acces
 }
 
 [[noreturn]] void refuse_layout(unsigned major, unsigned minor) {
-  throw UserError(
+  throw SegmentError(
+      NoSegment::unusable,
       fmt::format("the daemon has layout {}.{}, this program {}.{}; use the poold of the "
                   "daemon's own build",
                   major, minor, kLayoutMajor, kLayoutMinor));
@@ -66,26 +67,31 @@ SegmentFiles segment_through_proc(const Descriptor& socket, SegmentReader::Acces
 SegmentFiles receive_segment(const Descriptor& socket, const std::string& path) {
   pollfd ready{socket.get(), POLLIN, 0};
   if (poll(&ready, 1, kPatienceMs) != 1) {
-    throw UserError(fmt::format("the daemon on {} does not answer; is it stopped?", path));
+    throw SegmentError(NoSegment::silent,
+                       fmt::format("the daemon on {} does not answer; is it stopped?", path));
   }
   HandoverMessage message{};
   Received received =
       receive_with_descriptors(socket.get(), std::as_writable_bytes(std::span(&message, 1)));
   if (received.bytes < offsetof(HandoverMessage, answer) || message.magic != kMagic) {
-    throw UserError(fmt::format("what listens on {} is not poold", path));
+    throw SegmentError(NoSegment::unusable, fmt::format("what listens on {} is not poold", path));
   }
   if (message.layout_major != kLayoutMajor) {
     refuse_layout(message.layout_major, message.layout_minor);
   }
   if (message.answer == Handover::refused_user) {
-    throw UserError(
+    throw SegmentError(
+        NoSegment::not_permitted,
         "the daemon refused this user; run as root, or as a member of its socket_group");
   }
   if (message.answer == Handover::refused_netns) {
-    throw UserError("the daemon is in another network namespace; run this command in the same one");
+    throw SegmentError(
+        NoSegment::elsewhere,
+        "the daemon is in another network namespace; run this command in the same one");
   }
   if (received.descriptors.size() != 2) {
-    throw UserError(fmt::format("the daemon on {} handed over no segment", path));
+    throw SegmentError(NoSegment::unusable,
+                       fmt::format("the daemon on {} handed over no segment", path));
   }
   return {std::move(received.descriptors[0]), std::move(received.descriptors[1]),
           message.structure_size, message.hints_size};
@@ -95,8 +101,9 @@ Descriptor connect_to_daemon(const std::string& path) {
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
   if (path.size() >= sizeof address.sun_path) {
-    throw UserError(fmt::format("socket path \"{}\" is longer than {} bytes", path,
-                                sizeof address.sun_path - 1));
+    throw SegmentError(NoSegment::unusable,
+                       fmt::format("socket path \"{}\" is longer than {} bytes", path,
+                                   sizeof address.sun_path - 1));
   }
   path.copy(address.sun_path, path.size());
   Descriptor socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
@@ -109,22 +116,26 @@ Descriptor connect_to_daemon(const std::string& path) {
   }
   const int reason = errno;
   if (reason == ENOENT || reason == ECONNREFUSED) {
-    throw UserError(
+    throw SegmentError(
+        NoSegment::absent,
         fmt::format("no poold is running on {}; start one with \"poold serve\", or name its "
                     "socket with --socket or PORTPOOL_SOCKET",
                     path));
   }
   if (reason == EACCES || reason == EPERM) {
-    throw UserError(
+    throw SegmentError(
+        NoSegment::not_permitted,
         fmt::format("no permission to open {}; run as root, or as a member of the daemon's "
                     "socket_group",
                     path));
   }
   if (reason == EAGAIN) {
-    throw UserError(
+    throw SegmentError(
+        NoSegment::silent,
         fmt::format("the daemon on {} does not come round to those who ask; is it stopped?", path));
   }
-  throw UserError(fmt::format("cannot connect to {}: {}", path, std::strerror(reason)));
+  throw SegmentError(NoSegment::absent,
+                     fmt::format("cannot connect to {}: {}", path, std::strerror(reason)));
 }
 
 SegmentReader::SegmentReader(const std::string& socket_path, Access access) {
@@ -135,11 +146,12 @@ SegmentReader::SegmentReader(const std::string& socket_path, Access access) {
       fmt::format("the segment of the daemon on {} is damaged", socket_path);
   if (!is_memory_file(files.structure.get(), files.structure_size) ||
       !is_memory_file(files.hints.get(), files.hints_size)) {
-    throw UserError(damaged);
+    throw SegmentError(NoSegment::unusable, damaged);
   }
   using boost::interprocess::mapped_region;
   const auto hints_mode =
       access == Access::trace ? boost::interprocess::read_write : boost::interprocess::read_only;
+  if (struct stat info{}; fstat(files.structure.get(), &info) == 0) structure_inode_ = info.st_ino;
   structure_ = mapped_region(Mappable{files.structure.get()}, boost::interprocess::read_only, 0,
                              files.structure_size);
   hints_ = mapped_region(Mappable{files.hints.get()}, hints_mode, 0, files.hints_size);
@@ -151,7 +163,7 @@ SegmentReader::SegmentReader(const std::string& socket_path, Access access) {
     case SegmentCheck::other_layout:
       refuse_layout(header.layout_major, header.layout_minor);
     default:
-      throw UserError(damaged);
+      throw SegmentError(NoSegment::unusable, damaged);
   }
 }
 

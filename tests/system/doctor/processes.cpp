@@ -64,6 +64,80 @@ TEST_F(ServedNet, DaemonWithoutTheLibrary) {
   expect_check(diagnose(), "shim", "ok", {"no process"});
 }
 
+// What is wrong with a guest that holds connections under `under`, by the check named shim.
+nlohmann::json shim_check_of(const Under& under, const std::string& socket) {
+  Process guest = start_guest("hold_connections", under, {kServer, "150"});
+  guest.wait_for_output("held");
+  return diagnose({"--socket", socket}).check("shim");
+}
+
+TEST_F(ServedNet, LibraryWithADaemonThatHangs) {
+  Poold poold;
+  poold.make_lanes({kServer});
+  Process guest = start_guest("hold_connections", poold.shim(), {kServer, "150"});
+  guest.wait_for_output("held");
+  const std::vector<std::string> socket{"--socket", poold.socket()};
+  expect_check(diagnose(socket), "shim", "ok", {"1 process"});
+  poold.process().signal(SIGSTOP);
+  ASSERT_TRUE(eventually([&] {
+    Process status({poold_path(), "status", "--socket", poold.socket()});
+    return status.wait() == 1;  // no heartbeat
+  }));
+  const Diagnosis stopped = diagnose(socket);
+  poold.process().signal(SIGCONT);
+  expect_check(stopped, "shim", "warn", {"no sign of life", poold.socket()});
+  poold.kill();
+  expect_check(diagnose(socket), "shim", "warn", {"no poold listens", poold.socket()});
+}
+
+TEST_F(ServedNet, LibraryThatIsSwitchedOff) {
+  const Poold poold;
+  for (const std::string mode : {"off", "observe"}) {
+    const nlohmann::json check =
+        shim_check_of(shim_at(poold.socket(), {"PORTPOOL_MODE=" + mode}), poold.socket());
+    EXPECT_EQ(check.at("status"), "warn") << check;
+    EXPECT_NE(check.at("summary").get<std::string>().find("PORTPOOL_MODE=" + mode),
+              std::string::npos)
+        << check;
+  }
+}
+
+TEST_F(ServedNet, LibraryInAProgramThatMayNotOpenTheSocket) {
+  if (geteuid() != 0) GTEST_SKIP() << "only root can be somebody else";
+  const Poold poold;
+  std::vector<std::string> command{"setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"};
+  for (const std::string& word : guest_command("hold_connections", {kServer, "150"})) {
+    command.push_back(word);
+  }
+  std::vector<std::string> environment = preload_environment();
+  environment.push_back("PORTPOOL_SOCKET=" + poold.socket());
+  Process guest(command, environment);
+  guest.wait_for_output("held");
+  const Diagnosis d = diagnose({"--socket", poold.socket()});
+  if (!d.check("shim").at("evidence").at("processes").at(0).at("loaded")) {
+    GTEST_SKIP() << "nobody cannot read the library here";
+  }
+  expect_check(d, "shim", "warn", {"may not open " + poold.socket()});
+  EXPECT_NE(d.check("shim").at("fix").get<std::string>().find("socket_group"), std::string::npos);
+}
+
+TEST_F(ServedNet, LibraryInAnotherNetworkNamespaceThanTheDaemon) {
+  const Poold poold;
+  const PrivateNet elsewhere;
+  const EchoServer other_server({9001});
+  const nlohmann::json check = shim_check_of(shim_at(poold.socket()), poold.socket());
+  EXPECT_EQ(check.at("status"), "warn") << check;
+  EXPECT_NE(check.at("summary").get<std::string>().find("another network namespace"),
+            std::string::npos)
+      << check;
+  // Not on the path where one listens.
+  EXPECT_EQ(check.at("fix").get<std::string>().find(poold.socket()), std::string::npos) << check;
+  Process status({poold_path(), "status", "--socket", poold.socket()});
+  EXPECT_EQ(status.wait(), geteuid() == 0 ? 0 : 2) << status.err();
+  EXPECT_NE((status.out() + status.err()).find("another network namespace"), std::string::npos)
+      << status.out();
+}
+
 // As another user than the holder's: counts without names, and it says so.
 TEST_F(ServedNet, WithoutRoot) {
   if (geteuid() != 0) GTEST_SKIP() << "not root anyway";

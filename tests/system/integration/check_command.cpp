@@ -35,6 +35,16 @@ struct Checked {
     }
     return "";
   }
+  // Of the finding that decided.
+  std::string reason() const {
+    for (const nlohmann::json& finding : json.at("findings")) {
+      if (finding.at("answer") == json.at("answer")) return finding.at("reason");
+    }
+    return "";
+  }
+  bool mentions(const std::string& word) const {
+    return json.dump().find(word) != std::string::npos;
+  }
 };
 
 Checked check(const std::string& subject, const std::vector<std::string>& environment = {}) {
@@ -262,8 +272,87 @@ TEST_F(CheckProcess, WithoutTheShim) {
 
 TEST_F(CheckProcess, NotAttached) {
   const Checked checked = check_guest("says_ready", shim_at(poold.socket() + ".other"));
+  EXPECT_EQ(checked.status, 2) << checked.json.dump(2);
+  EXPECT_EQ(checked.answer("daemon"), "no");
+  EXPECT_EQ(checked.reason(), "no_daemon");
+  EXPECT_FALSE(checked.mentions("socket_group")) << checked.json.dump(2);
+}
+
+// It began without a poold, and has not called anybody since.
+TEST_F(CheckProcess, NotAttachedYet) {
+  poold.stop();
+  guest_.emplace_back(guest_command("says_ready"), environment(shim_at(poold.socket())));
+  guest_.back().wait_for_output("ready\n");
+  poold.restart();
+  const Checked checked = check_process(guest_.back());
   EXPECT_EQ(checked.status, 1) << checked.json.dump(2);
   EXPECT_EQ(checked.answer("segment"), "partly");
+  EXPECT_FALSE(checked.mentions("socket_group")) << checked.json.dump(2);
+}
+
+TEST_F(CheckProcess, DaemonThatHangs) {
+  guest_.emplace_back(guest_command("says_ready"), environment(poold.shim()));
+  guest_.back().wait_for_output("ready\n");
+  poold.process().signal(SIGSTOP);
+  ASSERT_TRUE(eventually([&] {
+    Process status({poold_path(), "status", "--socket", poold.socket()});
+    return status.wait() == 1;  // no heartbeat
+  }));
+  const Checked checked = check_process(guest_.back());
+  poold.process().signal(SIGCONT);
+  EXPECT_EQ(checked.status, 2) << checked.json.dump(2);
+  EXPECT_EQ(checked.reason(), "stale_heartbeat");
+  EXPECT_EQ(check_process(guest_.back()).status, 0);
+}
+
+TEST_F(CheckProcess, DaemonThatWasKilled) {
+  guest_.emplace_back(guest_command("says_ready"), environment(poold.shim()));
+  guest_.back().wait_for_output("ready\n");
+  poold.kill();
+  const Checked checked = check_process(guest_.back());
+  EXPECT_EQ(checked.status, 2) << checked.json.dump(2);
+  EXPECT_EQ(checked.reason(), "stale_heartbeat");
+}
+
+// As nobody, who is in no socket_group.
+TEST_F(CheckProcess, ThatMayNotOpenTheSocket) {
+  if (geteuid() != 0) GTEST_SKIP() << "only root can be somebody else";
+  std::vector<std::string> command{"setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"};
+  for (const std::string& word : guest_command("says_ready")) command.push_back(word);
+  guest_.emplace_back(command, environment(shim_at(poold.socket())));
+  const Checked checked = check_process(guest_.back());
+  if (checked.answer("library") != "yes") GTEST_SKIP() << "nobody cannot read the library here";
+  EXPECT_EQ(checked.status, 2) << checked.json.dump(2);
+  EXPECT_EQ(checked.answer("permission"), "no");
+  EXPECT_EQ(checked.reason(), "attach_refused");
+  EXPECT_TRUE(checked.mentions("socket_group"));
+}
+
+TEST_F(CheckProcess, WhoseLibraryWasReplaced) {
+  const TempDir place;
+  const std::string library = place.file("libportpool.so");
+  fs::copy_file(shim_path(), library);
+  std::vector<std::string> variables = environment(poold.shim());
+  for (std::string& variable : variables) {
+    const std::size_t at = variable.find(shim_path());
+    if (variable.starts_with("LD_PRELOAD=")) variable.replace(at, shim_path().size(), library);
+  }
+  guest_.emplace_back(guest_command("says_ready"), variables);
+  guest_.back().wait_for_output("ready\n");
+  EXPECT_EQ(check_process(guest_.back()).status, 0);
+  fs::copy_file(shim_path(), library + ".new");
+  fs::rename(library + ".new", library);
+  const Checked checked = check_process(guest_.back());
+  EXPECT_EQ(checked.status, 1) << checked.json.dump(2);
+  EXPECT_EQ(checked.answer("replaced"), "partly");
+}
+
+TEST_F(CheckProcess, UnderADaemonThatObserves) {
+  const Poold observing("mode = \"observe\"\n");
+  guest_.emplace_back(guest_command("says_ready"), environment(observing.shim()));
+  const Checked checked = check_process(guest_.back());
+  EXPECT_EQ(checked.status, 2) << checked.json.dump(2);
+  EXPECT_EQ(checked.reason(), "observe");
 }
 
 TEST_F(CheckProcess, SwitchedOff) {
@@ -272,6 +361,8 @@ TEST_F(CheckProcess, SwitchedOff) {
         check_guest("says_ready", shim_at(poold.socket(), {"PORTPOOL_MODE=" + mode}));
     EXPECT_EQ(checked.status, 2) << checked.json.dump(2);
     EXPECT_EQ(checked.answer("mode"), "no");
+    EXPECT_EQ(checked.reason(), mode);
+    EXPECT_FALSE(checked.mentions("socket_group")) << checked.json.dump(2);
   }
 }
 
@@ -282,6 +373,8 @@ TEST_F(CheckProcess, InAnotherNetworkNamespace) {
   const Checked checked = check_process(guest_.back());
   EXPECT_EQ(checked.status, 2) << checked.json.dump(2);
   EXPECT_EQ(checked.answer("network_namespace"), "no");
+  EXPECT_EQ(checked.reason(), "other_netns");
+  EXPECT_FALSE(checked.mentions("socket_group")) << checked.json.dump(2);
 }
 
 TEST_F(CheckProcess, LibraryThatIsNotThere) {

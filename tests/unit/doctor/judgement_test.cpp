@@ -163,13 +163,15 @@ TEST(Judgement, NamesInACommandAreQuoted) {
   BusyProcess busy{};
   busy.pid = 17;
   busy.name = "x;reboot";
-  busy.preload =
-      kernel::PreloadState{.loaded = true, .replaced = false, .requested = true, .socket = ""};
+  busy.process.emplace();
+  busy.process->who.pid = busy.pid;
+  busy.process->preload.loaded = busy.process->preload.requested = true;
+  busy.daemon.socket = "/run/my pool/poold.sock";
   facts.owners.busy = {busy};
-  facts.daemon_socket = "/run/my pool/poold.sock";
   EXPECT_EQ(check_shim(facts).fix, "poold serve --socket '/run/my pool/poold.sock'");
   // Another user's words are shown as what was found, and in no command.
-  facts.owners.busy[0].preload->socket = "/tmp/;reboot";
+  facts.owners.busy[0].process->preload.socket = "/tmp/;reboot";
+  facts.owners.busy[0].daemon.socket = "/tmp/;reboot";
   EXPECT_TRUE(mentions(check_shim(facts).summary, "/tmp/;reboot"));
   EXPECT_FALSE(mentions(check_shim(facts).fix, "reboot")) << check_shim(facts).fix;
 }

@@ -63,22 +63,5 @@ TEST_F(ProcNetTest, NewNamespaceHasNothing) {
   EXPECT_TRUE(netstat_counters().contains("TCPTimeWaitOverflow"));
 }
 
-TEST_F(ProcNetTest, UnixListeners) {
-  EXPECT_TRUE(unix_listeners().empty());
-  sockaddr_un name{};
-  name.sun_family = AF_UNIX;
-  char folder[] = "/tmp/portpool XXXXXX";
-  ASSERT_NE(::mkdtemp(folder), nullptr);
-  const std::string path = std::string(folder) + "/a socket";
-  path.copy(name.sun_path, sizeof name.sun_path - 1);
-  const Descriptor socket(::socket(AF_UNIX, SOCK_STREAM, 0));
-  ASSERT_EQ(::bind(socket.get(), reinterpret_cast<const sockaddr*>(&name), sizeof name), 0);
-  EXPECT_TRUE(unix_listeners().empty());
-  ASSERT_EQ(::listen(socket.get(), 1), 0);
-  EXPECT_EQ(unix_listeners(), std::vector<std::string>{path});
-  ::unlink(path.c_str());
-  ::rmdir(folder);
-}
-
 }  // namespace
 }  // namespace portpool::kernel

@@ -54,15 +54,5 @@ TEST(Processes, OpenFilesLimit) {
   EXPECT_FALSE(open_files_limit(0x7FFFFFFF));
 }
 
-TEST(Processes, Preload) {
-  const auto found = preload_state(::getpid(), "libstdc++.so");
-  ASSERT_TRUE(found);
-  EXPECT_TRUE(found->loaded);
-  EXPECT_FALSE(found->replaced);
-  EXPECT_FALSE(found->requested);
-  EXPECT_FALSE(preload_state(::getpid(), "libportpool.so")->loaded);
-  EXPECT_FALSE(preload_state(0x7FFFFFFF, "libportpool.so"));
-}
-
 }  // namespace
 }  // namespace portpool::kernel
