@@ -12,9 +12,9 @@
 #include "portpool/handover.h"
 #include "portpool/system_call.h"
 #include "shim/attach.h"
+#include "shim/identity.h"
 #include "shim/own_descriptor.h"
 #include "shim/real.h"
-#include "shim/trace.h"
 #include "shim/user_memory.h"
 
 namespace portpool::shim {

@@ -6,6 +6,7 @@
 
 #include "portpool/results.h"
 #include "shim/attach.h"
+#include "shim/own_entry.h"
 
 namespace portpool::shim {
 namespace {
@@ -58,6 +59,7 @@ void record(const SegmentView* view, const ConnectRecord& call) {
     if (call.error == EADDRNOTAVAIL) histogram.no_port.fetch_add(1, std::memory_order_relaxed);
   }
   add(shard, result_counter(call.path, result_of(call.error)));
+  count_own(*view, call.path);
 }
 
 void count(const SegmentView* view, Counter counter) {
@@ -68,6 +70,7 @@ void count(const SegmentView* view, FallbackReason why) {
   if (view == nullptr) return count_without_segment(why);
   shard_here(*view).fallbacks[static_cast<std::size_t>(why)].fetch_add(1,
                                                                        std::memory_order_relaxed);
+  count_own(*view, why);
 }
 
 void count_filtered(const SegmentView* view, int error) {
@@ -76,6 +79,7 @@ void count_filtered(const SegmentView* view, int error) {
   add(shard, result_counter(Route::kernel, result_of(error)));
   shard.fallbacks[static_cast<std::size_t>(FallbackReason::k_seccomp)].fetch_add(
       1, std::memory_order_relaxed);
+  count_own_filtered(*view);
 }
 
 }  // namespace portpool::shim

@@ -15,9 +15,9 @@
 #include <cstddef>
 
 #include "portpool/system_call.h"
+#include "shim/identity.h"
 #include "shim/process.h"
 #include "shim/sockets.h"
-#include "shim/trace.h"
 
 namespace portpool::shim {
 namespace {
@@ -63,7 +63,7 @@ __attribute__((noinline, cold)) Chunk* add_chunk(std::size_t which) {
   auto* mine = static_cast<Chunk*>(memory);
   Chunk* there = nullptr;
   if (chunks[which].compare_exchange_strong(there, mine, std::memory_order_acq_rel)) {
-    start_trace();
+    start_identity();
     return mine;
   }
   system_call(SYS_munmap, memory, sizeof(Chunk));

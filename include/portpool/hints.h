@@ -130,6 +130,25 @@ struct alignas(64) TraceEntry {
   std::atomic<std::uint32_t> call;  // bit 0 arm, 1 path, 2 blocking; bits 8-15 TraceWhy
 };
 
+// ---- attached processes -------------------------------------------------------------------------
+
+// Who uses the segment, as each process says of itself, to be shown: see attached.h.
+inline constexpr std::size_t kAttachedReasons = 27;
+struct alignas(64) AttachedProcess {
+  // Whose it is: pid, in its own pid namespace, in bits 0-31, a random number above; 0: nobody's.
+  std::atomic<std::uint64_t> owner;
+  std::atomic<std::uint64_t> ready;          // the same, once the rest of this line is written
+  std::atomic<std::uint64_t> since_ns;       // CLOCK_BOOTTIME when the process took the entry
+  std::atomic<std::uint64_t> comm[2];        // 16 characters, filled up with 0
+  std::atomic<std::uint64_t> pid_namespace;  // st_ino of /proc/self/ns/pid; 0: not known
+  std::atomic<std::uint32_t> mode;           // 0 pool, 1 observe
+
+  alignas(64) std::atomic<std::uint64_t> connects[2];      // by Route
+  std::atomic<std::uint32_t> beat;                         // heartbeat at some recent connect
+  std::atomic<std::uint32_t> fallbacks[kAttachedReasons];  // by FallbackReason; they wrap
+};
+static_assert(kFallbackReasons <= kAttachedReasons);
+
 // ---- sizes --------------------------------------------------------------------------------------
 
 static_assert(sizeof(HintsHeader) == 128);
@@ -144,5 +163,7 @@ static_assert(sizeof(LaneHints) == 4096 + kPortMaps * kPortWords * 8);
 static_assert(sizeof(LatencyHistogram) == 64 + kLatencyBuckets * 8);
 static_assert(sizeof(Shard) == 61440);
 static_assert(sizeof(TraceEntry) == 128);
+static_assert(sizeof(AttachedProcess) == 192);
+static_assert(offsetof(AttachedProcess, connects) == 64);
 
 }  // namespace portpool

@@ -79,6 +79,8 @@ class SegmentView {
   std::uint32_t shard_count() const { return sections_.shards.count; }
   std::uint32_t lane_count() const { return sections_.lane_infos.count; }
   std::uint32_t pool_count() const { return sections_.pools.count; }
+  // 0: the segment has none.
+  std::uint32_t attached_count() const { return sections_.attached.count; }
   std::uint32_t trace_count() const { return sections_.trace.count; }
 
   // Any index is valid: it wraps.
@@ -108,6 +110,10 @@ class SegmentView {
   FirstCalls& first_calls(std::uint32_t i) const {
     return element<FirstCalls>(hints_, sections_.first_calls, i);
   }
+  // Only where attached_count() is not 0.
+  AttachedProcess& attached(std::uint32_t i) const {
+    return element<AttachedProcess>(hints_, sections_.attached, i);
+  }
   Shard& shard(std::uint32_t i) const { return element<Shard>(hints_, sections_.shards, i); }
   LaneHints& lane_hints(std::uint32_t i) const {
     if (parts_ == nullptr) return element<LaneHints>(hints_, sections_.lane_hints, i);
@@ -136,7 +142,8 @@ class SegmentView {
                                   ? sections_.lane_hints.offset
                                   : sections_.trace.offset;
     const bool holds = end_of(sections_.requests) <= end && end_of(sections_.shards) <= end &&
-                       end_of(sections_.first_calls) <= end && end_of(sections_.bound_ports) <= end;
+                       end_of(sections_.first_calls) <= end &&
+                       end_of(sections_.bound_ports) <= end && end_of(sections_.attached) <= end;
     return holds ? static_cast<std::size_t>(end) : 0;
   }
   std::uint64_t lanes_offset() const { return sections_.lane_hints.offset; }
@@ -156,6 +163,7 @@ class SegmentView {
     Section first_calls{};
     Section port_rules{};
     Section bound_ports{};
+    Section attached{};
     friend bool operator==(const Sections&, const Sections&) = default;
   };
 
@@ -204,9 +212,9 @@ inline SegmentCheck SegmentView::open(const void* structure, std::size_t structu
   SegmentView view;
   view.structure_ = structure;
   view.hints_ = hints;
-  view.sections_ = {header.directory,  header.lane_infos, header.pools, header.requests,
-                    header.shards,     header.lane_hints, header.trace, header.first_calls,
-                    header.port_rules, header.bound_ports};
+  view.sections_ = {header.directory,  header.lane_infos,  header.pools,   header.requests,
+                    header.shards,     header.lane_hints,  header.trace,   header.first_calls,
+                    header.port_rules, header.bound_ports, header.attached};
   const Sections& s = view.sections_;
   if (!fits<DirectoryEntry, StructureHeader>(s.directory, structure_size) ||
       !fits<LaneInfo, StructureHeader>(s.lane_infos, structure_size) ||
@@ -216,6 +224,7 @@ inline SegmentCheck SegmentView::open(const void* structure, std::size_t structu
       !fits<LaneHints, HintsHeader>(s.lane_hints, hints_size) ||
       !fits<TraceEntry, HintsHeader>(s.trace, hints_size) ||
       (s.bound_ports != Section{} && !fits<BoundPorts, HintsHeader>(s.bound_ports, hints_size)) ||
+      (s.attached != Section{} && !fits<AttachedProcess, HintsHeader>(s.attached, hints_size)) ||
       (s.port_rules != Section{} &&
        !fits<PortRules, StructureHeader>(s.port_rules, structure_size)) ||
       (s.first_calls != Section{} && !fits<FirstCalls, HintsHeader>(s.first_calls, hints_size)) ||

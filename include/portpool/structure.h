@@ -20,7 +20,7 @@ namespace portpool {
 
 inline constexpr std::uint64_t kMagic = 0x0A4C4F4F50545250ULL;  // "PRTPOOL\n" in memory
 inline constexpr std::uint16_t kLayoutMajor = 3;
-inline constexpr std::uint16_t kLayoutMinor = 1;
+inline constexpr std::uint16_t kLayoutMinor = 2;
 
 static_assert(std::atomic<std::uint64_t>::is_always_lock_free);
 static_assert(std::atomic<std::uint32_t>::is_always_lock_free);
@@ -114,7 +114,8 @@ struct alignas(64) StructureHeader {
   // In the structure: one element, or none as with first_calls.
   Section port_rules;
   Section bound_ports;         // in the hints: one element, or none
-  std::uint64_t reserved1[7];  // sections to come
+  std::uint64_t reserved1[5];  // sections to come
+  Section attached;            // in the hints; count 0: written by a poold before 3.2
 
   // Written by poold as it runs.
   alignas(64) std::atomic<std::uint64_t> heartbeat;  // +1 every kHeartbeatMs

@@ -118,6 +118,10 @@ void add_status(CLI::App& program, int& status) {
           },
           fmt::format("Lanes by {} [used%]", lane_column_names()))
       ->type_name("COLUMN");
+  command
+      ->add_flag("--clients", options->clients,
+                 "Also list the programs under the library: who is served, and why not")
+      ->excludes(hgrm);
   CLI::Option* watch = add_watch_option(*command, options->watch);
   watch->excludes(hgrm);
   command->callback([options, watch, &status] {
@@ -132,15 +136,20 @@ void add_check(CLI::App& program, int& status) {
   auto options = std::make_shared<CheckOptions>();
   add_socket_option(*command, options->socket);
   command->add_flag("--json", options->json, "Print JSON");
+  CLI::Option* all = command->add_flag(
+      "--all", options->all, "Every program under the library: is it served, and why not");
   command
       ->add_option("subject", options->subject,
                    "A program, looked up in PATH, or a command line; or a pid")
-      ->required()
-      ->type_name("PROGRAM|PID");
+      ->type_name("PROGRAM|PID")
+      ->excludes(all);
   command->footer(
       "Example: poold check -- su - www-data\nExit status: 0 yes, 1 partly, 2 no (or an error), 3 "
-      "unknown");
-  command->callback([options, &status] { status = check_command(*options); });
+      "unknown; of --all: the worst of the programs");
+  command->callback([options, &status] {
+    if (!options->all && options->subject.empty()) throw CLI::RequiredError("PROGRAM or PID");
+    status = check_command(*options);
+  });
 }
 
 void add_top(CLI::App& program, int& status) {

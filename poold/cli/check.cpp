@@ -7,6 +7,7 @@
 #include "base/text.h"
 #include "check/process.h"
 #include "check/program.h"
+#include "check/programs.h"
 #include "cli/commands.h"
 
 namespace portpool {
@@ -42,9 +43,22 @@ bool is_pid(const std::string& text) {
          std::all_of(text.begin(), text.end(), [](char c) { return c >= '0' && c <= '9'; });
 }
 
+int check_all(const CheckOptions& options) {
+  const check::Programs programs = check::list_programs(options.socket);
+  if (options.json) {
+    nlohmann::ordered_json root = {{"schema", 1}, {"answer", check::name_of(programs.answer())}};
+    root.update(check::programs_as_json(programs));
+    fmt::print("{}\n", json_text(root));
+  } else {
+    fmt::print("{}", check::programs_as_text(programs, check::screen_width()));
+  }
+  return static_cast<int>(programs.answer());
+}
+
 }  // namespace
 
 int check_command(const CheckOptions& options) {
+  if (options.all) return check_all(options);
   check::Daemons daemons(options.socket);
   const check::Judgement judgement =
       options.subject.size() == 1 && is_pid(options.subject[0])

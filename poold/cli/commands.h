@@ -36,6 +36,7 @@ struct StatusOptions {
   std::string arm;   // empty: both
   std::string path;  // empty: both
   ShownLanes lanes;
+  bool clients = false;
   std::string watch;  // seconds; empty: the default
   bool watching = false;
 };
@@ -43,6 +44,7 @@ struct StatusOptions {
 struct CheckOptions {
   std::string socket;
   std::vector<std::string> subject;  // a pid, or a program with the words after it
+  bool all = false;                  // every program under the library instead
   bool json = false;
 };
 

@@ -2,6 +2,8 @@
 
 #include <chrono>
 
+#include "base/json_text.h"
+#include "check/programs.h"
 #include "cli/commands.h"
 #include "cli/outlet.h"
 #include "cli/watch.h"
@@ -25,7 +27,17 @@ LatencySum chosen_latency(const Report& report, const StatusOptions& options) {
 
 std::string text_of(const Report& report, const StatusOptions& options) {
   if (options.hgrm) return latency_as_hgrm(chosen_latency(report, options));
-  return options.json ? report_as_json(report) + "\n" : report_as_text(report, options.lanes);
+  if (!options.clients) {
+    return options.json ? report_as_json(report) + "\n" : report_as_text(report, options.lanes);
+  }
+  const check::Programs programs = check::list_programs(options.socket);
+  if (options.json) {
+    auto root = nlohmann::ordered_json::parse(report_as_json(report));
+    root.update(check::programs_as_json(programs));
+    return json_text(root) + "\n";
+  }
+  return report_as_text(report, options.lanes) + "\nPrograms under the library\n" +
+         check::programs_as_text(programs, check::screen_width());
 }
 
 // Ends when nobody reads any more, or with the daemon's end.

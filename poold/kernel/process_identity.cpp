@@ -81,6 +81,7 @@ std::optional<ProcessIdentity> identify(pid_t pid) {
   }
   const std::vector<std::string_view> numbers = words_of(*status, "NSpid:");
   process.inner_pid = numbers.empty() ? pid : number_at<pid_t>(numbers, numbers.size() - 1);
+  process.pid_namespace = namespace_of(pid, "pid");
   const auto rights = number_at<std::uint64_t>(words_of(*status, "CapEff:"), 0, 16);
   process.opens_all = (rights >> CAP_DAC_OVERRIDE & 1) != 0 &&
                       namespace_of(pid, "user") == namespace_of(::getpid(), "user");
@@ -133,11 +134,6 @@ ino_t namespace_of(pid_t pid, const char* kind) {
   struct stat info {};
   const std::string path = folder_of(pid) + "/ns/" + kind;
   return ::stat(path.c_str(), &info) == 0 ? info.st_ino : 0;
-}
-
-bool sees_all_processes() {
-  constexpr ino_t kFirst = 0xEFFFFFFC;  // PROC_PID_INIT_INO (include/linux/proc_ns.h)
-  return namespace_of(::getpid(), "pid") == kFirst;
 }
 
 }  // namespace portpool::kernel

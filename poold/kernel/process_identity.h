@@ -14,9 +14,10 @@ namespace portpool::kernel {
 
 struct ProcessIdentity {
   pid_t pid = 0;
-  pid_t inner_pid = 0;  // in its own pid namespace
-  std::string name;     // /proc/PID/comm
-  uid_t user = 0;       // by which it opens files, as are the groups
+  pid_t inner_pid = 0;      // in its own pid namespace
+  ino_t pid_namespace = 0;  // 0: may not be seen
+  std::string name;         // /proc/PID/comm
+  uid_t user = 0;           // by which it opens files, as are the groups
   gid_t group = 0;
   std::vector<gid_t> groups;
   bool opens_all = false;  // CAP_DAC_OVERRIDE, in our user namespace
@@ -40,8 +41,5 @@ std::string unit_of(std::string_view cgroups);
 
 // A namespace of the process ("net", "mnt") by inode; 0: it may not be seen.
 ino_t namespace_of(pid_t pid, const char* kind);
-
-// This pid namespace is the first one, in which every process has a number.
-bool sees_all_processes();
 
 }  // namespace portpool::kernel

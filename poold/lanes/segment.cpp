@@ -80,7 +80,7 @@ std::uint64_t make_generation() {
 struct SegmentSections {
   Section directory, lane_infos, pools, port_rules;
   std::size_t structure_size;
-  Section requests, first_calls, bound_ports, shards, lane_hints, trace;
+  Section requests, first_calls, bound_ports, attached, shards, lane_hints, trace;
   std::size_t hints_size;
 };
 
@@ -100,6 +100,7 @@ SegmentSections lay_out(const SegmentSize& wanted) {
   sections.requests = hints.add<RequestSlot>(kRequestSlots);
   sections.first_calls = hints.add<FirstCalls>(kFirstCallsPlaces);
   sections.bound_ports = hints.add<BoundPorts>(1);
+  sections.attached = hints.add<AttachedProcess>(kAttachedPlaces);
   sections.shards = hints.add<Shard>(wanted.shards);
   sections.lane_hints = hints.add<LaneHints>(wanted.lanes);
   sections.trace = hints.add<TraceEntry>(kTraceEntries);
@@ -112,7 +113,8 @@ bool are_in(const StructureHeader& header, const SegmentSections& wanted) {
          header.pools == wanted.pools && header.requests == wanted.requests &&
          header.shards == wanted.shards && header.lane_hints == wanted.lane_hints &&
          header.trace == wanted.trace && header.first_calls == wanted.first_calls &&
-         header.port_rules == wanted.port_rules && header.bound_ports == wanted.bound_ports;
+         header.port_rules == wanted.port_rules && header.bound_ports == wanted.bound_ports &&
+         header.attached == wanted.attached;
 }
 
 // A memory file that is open for writing here, and that nobody but this user (and root) can open.
@@ -171,6 +173,7 @@ Segment::Segment(const SegmentSections& sections, const NetworkNamespace& networ
   header.pools = sections.pools;
   header.port_rules = sections.port_rules;
   header.bound_ports = sections.bound_ports;
+  header.attached = sections.attached;
   header.requests = sections.requests;
   header.shards = sections.shards;
   header.lane_hints = sections.lane_hints;

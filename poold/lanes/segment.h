@@ -23,6 +23,8 @@ inline constexpr std::uint32_t kRequestSlots = 256;
 // 64 KiB: 8,192 keys, more than a scanner of 3,000 destinations a second asks for in the two
 // seconds that they are remembered.
 inline constexpr std::uint32_t kFirstCallsPlaces = 1024;
+// 192 KiB, taken up as processes come.
+inline constexpr std::uint32_t kAttachedPlaces = 1024;
 inline constexpr std::uint32_t kMaxPools = 64;
 // 2 MiB, taken up only once somebody has traced: 0.16 s of 100,000 connects a second.
 inline constexpr std::uint32_t kTraceEntries = 16384;

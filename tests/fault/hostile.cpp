@@ -140,6 +140,7 @@ class Hostile : public testing::Test {
     do {
       // Throws when it is no JSON.
       const nlohmann::json status = poold->status();
+      expect_list();
       most_lanes =
           std::max<std::uint64_t>({most_lanes, segment->lanes(), status.at("lanes").size()});
       std::this_thread::sleep_for(std::chrono::milliseconds(50));
@@ -185,6 +186,19 @@ class Hostile : public testing::Test {
                                  << " of the hints was not written in each way";
     }
     expect_recovery();
+  }
+
+  // Whatever stands in the table, each program is there, and served.
+  void expect_list() {
+    Process lister({poold_path(), "check", "--all", "--json", "--socket", poold->socket()});
+    lister.wait();
+    const nlohmann::json listed = nlohmann::json::parse(lister.out(), nullptr, false);
+    ASSERT_TRUE(listed.is_object()) << lister.out() << lister.err();
+    std::map<pid_t, std::string> served;
+    for (const nlohmann::json& program : listed.at("programs")) {
+      served[program.at("pid")] = program.at("served");
+    }
+    for (std::size_t i = 0; i < kHonest; ++i) EXPECT_EQ(served[honest[i]->pid()], "yes");
   }
 
   // The pool serves everybody again.

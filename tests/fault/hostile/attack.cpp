@@ -19,7 +19,8 @@ constexpr std::uint64_t kSweepTurnNs = 1'000'000;
 
 std::vector<Region> regions_of(const StructureHeader& header, std::size_t words) {
   std::vector<std::size_t> begins{0};
-  for (const Section& section : {header.requests, header.shards, header.lane_hints, header.trace}) {
+  for (const Section& section :
+       {header.requests, header.attached, header.shards, header.lane_hints, header.trace}) {
     begins.push_back(section.offset / 8);
   }
   for (std::uint32_t i = 1; i < header.lane_hints.count; ++i) {
@@ -145,6 +146,17 @@ void Attack::shown() {
     TraceEntry& entry = view_.trace(i);
     // As complete, as being written, as written by somebody far ahead.
     put(entry.sequence, way == 0 ? std::uint64_t{i} * 2 + 2 : way == 1 ? random_() | 1 : random_());
+  }
+  for (std::uint32_t i = 0; i < view_.attached_count(); ++i) {
+    AttachedProcess& entry = view_.attached(i);
+    const std::uint64_t owner = way == 0 ? 0 : random_();
+    put(entry.owner, owner);
+    put(entry.ready, way == 1 ? random_() : owner);
+    put(entry.since_ns, way == 2 ? ~std::uint64_t{0} : random_());
+    put(entry.pid_namespace, random_());
+    for (auto& word : entry.comm) put(word, random_());
+    for (auto& count : entry.connects) put(count, random_());
+    put(entry.beat, beat);
   }
   for (std::uint32_t i = 0; i < view_.shard_count(); ++i) {
     auto* shard = reinterpret_cast<std::atomic<std::uint64_t>*>(&view_.shard(i));

@@ -67,6 +67,7 @@ std::map<std::string, Place> fields_of_StructureHeader() {
           PORTPOOL_FIELD(H, port_rules),
           PORTPOOL_FIELD(H, bound_ports),
           PORTPOOL_FIELD(H, reserved1),
+          PORTPOOL_FIELD(H, attached),
           PORTPOOL_FIELD(H, heartbeat),
           PORTPOOL_FIELD(H, heartbeat_ns),
           PORTPOOL_FIELD(H, control),
@@ -145,6 +146,14 @@ std::map<std::string, Place> fields_of_PortRuleWords() {
           PORTPOOL_FIELD(R, range), PORTPOOL_FIELD(R, reserved)};
 }
 
+std::map<std::string, Place> fields_of_AttachedProcess() {
+  using A = AttachedProcess;
+  return {
+      PORTPOOL_FIELD(A, owner),    PORTPOOL_FIELD(A, ready),         PORTPOOL_FIELD(A, since_ns),
+      PORTPOOL_FIELD(A, comm),     PORTPOOL_FIELD(A, pid_namespace), PORTPOOL_FIELD(A, mode),
+      PORTPOOL_FIELD(A, connects), PORTPOOL_FIELD(A, beat),          PORTPOOL_FIELD(A, fallbacks)};
+}
+
 std::map<std::string, Place> fields_of_TraceEntry() {
   using E = TraceEntry;
   return {PORTPOOL_FIELD(E, sequence),    PORTPOOL_FIELD(E, started_ns),
@@ -163,7 +172,7 @@ Structs compiled() {
           PORTPOOL_STRUCT(LatencyHistogram), PORTPOOL_STRUCT(PoolInfo),
           PORTPOOL_STRUCT(BoundPorts),       PORTPOOL_STRUCT(PortRules),
           PORTPOOL_STRUCT(PortRuleWords),    PORTPOOL_STRUCT(TraceEntry),
-          PORTPOOL_STRUCT(FirstCalls)};
+          PORTPOOL_STRUCT(FirstCalls),       PORTPOOL_STRUCT(AttachedProcess)};
 }
 
 // Headings "### `Name` (N bytes)" and, below each, rows "| `field` | offset | size | meaning |".
@@ -219,7 +228,7 @@ TEST(LayoutPage, ListsLeaveNoFieldOut) {
   const std::map<std::string, std::size_t> padding = {
       {"DirectoryEntry", 12},   {"PortRules", 56},   {"BoundPorts", 60},
       {"HintsHeader", 60 + 48}, {"RequestSlot", 16}, {"LaneHints", 12 + 24 + 2688},
-      {"Shard", 2560},          {"TraceEntry", 40}};
+      {"Shard", 2560},          {"TraceEntry", 40},  {"AttachedProcess", 12}};
   for (const auto& [name, structure] : compiled()) {
     std::size_t covered = 0;
     for (const auto& [field, place] : structure.fields) covered += place.size;

@@ -28,7 +28,8 @@ constexpr Section StructureHeader::*kInStructure[] = {
     &StructureHeader::port_rules};
 constexpr Section StructureHeader::*kInHints[] = {
     &StructureHeader::requests, &StructureHeader::shards,      &StructureHeader::lane_hints,
-    &StructureHeader::trace,    &StructureHeader::first_calls, &StructureHeader::bound_ports};
+    &StructureHeader::trace,    &StructureHeader::first_calls, &StructureHeader::bound_ports,
+    &StructureHeader::attached};
 
 class OpenSegment : public ::testing::Test {
  protected:
@@ -181,9 +182,9 @@ TEST_F(OpenSegment, EachSectionsGeometryIsChecked) {
       s = good;
     };
     constexpr auto kHuge = std::numeric_limits<std::uint64_t>::max();
-    const bool may_be_missing = section == &StructureHeader::first_calls ||
-                                section == &StructureHeader::port_rules ||
-                                section == &StructureHeader::bound_ports;
+    const bool may_be_missing =
+        section == &StructureHeader::first_calls || section == &StructureHeader::port_rules ||
+        section == &StructureHeader::bound_ports || section == &StructureHeader::attached;
     if (!may_be_missing) expect_refused({}, "no section");
     expect_refused({good.offset, good.stride, 0}, "no element");
     expect_refused({good.offset, good.stride, ~std::uint32_t{0}}, "too many elements");
@@ -229,9 +230,11 @@ TEST_F(OpenSegment, AFailedOpenLeavesTheViewAlone) {
 TEST_F(OpenSegment, SectionsOf31MayBeMissing) {
   header().bound_ports = {};
   header().first_calls = {};
+  header().attached = {};
   header().port_rules = {};
   ASSERT_EQ(open(), SegmentCheck::ok);
   EXPECT_EQ(view_.first_calls_count(), 0U);
+  EXPECT_EQ(view_.attached_count(), 0U);
   EXPECT_EQ(view_.port_rules(), nullptr);
   EXPECT_EQ(view_.bound_ports(), nullptr);
   EXPECT_TRUE(required_range(view_, {}).empty());
@@ -263,6 +266,7 @@ TEST_F(OpenSegment, AnyIndexStaysInside) {
     expect_inside(view_.pool(i), view_.header(), structure);
     expect_inside(view_.request(i), view_.hints(), hints);
     expect_inside(view_.first_calls(i), view_.hints(), hints);
+    expect_inside(view_.attached(i), view_.hints(), hints);
     expect_inside(view_.shard(i), view_.hints(), hints);
     expect_inside(view_.lane_hints(i), view_.hints(), hints);
     expect_inside(view_.trace(i), view_.hints(), hints);

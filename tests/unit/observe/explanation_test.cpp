@@ -12,8 +12,11 @@
 namespace portpool {
 namespace {
 
-// What a trace shows besides (observe/trace_text.cpp).
-const std::set<std::string> kOtherWords{"own_port", "failed_fast", "unknown"};
+// What a trace shows besides (observe/trace_text.cpp), and the list of programs
+// (check/served.cpp, check/programs.cpp).
+const std::set<std::string> kOtherWords{
+    "own_port", "failed_fast", "unknown",      "not_loaded",    "off",
+    "observe",  "replaced",    "not_attached", "not_permitted", "other_pid_namespace"};
 
 TEST(Explanations, EveryReasonHasOneAndNothingElse) {
   std::multiset<std::string> expected(kOtherWords.begin(), kOtherWords.end());
