@@ -16,6 +16,7 @@
 #include "base/descriptor.h"
 #include "base/error.h"
 #include "check/elf.h"
+#include "check/script.h"
 #include "check/wrapper.h"
 
 namespace portpool::check {
@@ -196,13 +197,37 @@ bool is_program(const std::string& name) { return path_of(name).has_value(); }
 
 namespace {
 
-void judge_file(const std::string& name, Judgement& judgement) {
+// How often one program is started by another.
+constexpr int kMostStarts = 16;
+
+void judge_words(std::span<const std::string> words, int starts, Judgement& judgement);
+
+// What a script for a shell is there to start. False: nothing but what the shell itself runs.
+bool judge_started(const std::string& script, const std::string& interpreter, int starts,
+                   Judgement& judgement) {
+  const auto words = command_of_script(script, interpreter);
+  if (!words) return false;
+  const bool known = !words->empty() && is_program(words->front()) && starts < kMostStarts;
+  if (!known) {
+    judgement.add(
+        "script", Answer::unknown,
+        fmt::format("{} starts another program by exec, and which cannot be told from it", script),
+        "ask about that program, or about its pid when it runs");
+    return false;
+  }
+  judgement.add("script", Answer::yes, fmt::format("{} starts {} by exec", script, words->front()));
+  judge_words(*words, starts + 1, judgement);
+  return true;
+}
+
+void judge_file(const std::string& name, int starts, Judgement& judgement) {
   std::string path = find_program(name);
   for (int i = 0; i < kMaxInterpreters; ++i) {
     const std::vector<std::string> words = script_words(path);
     if (words.empty()) break;
     const std::string interpreter = interpreter_of(words);
     judgement.add("script", Answer::yes, fmt::format("{} is a script for {}", path, interpreter));
+    if (i == 0 && judge_started(path, interpreter, starts, judgement)) return;
     path = interpreter;
   }
   judgement.program = path;
@@ -210,13 +235,7 @@ void judge_file(const std::string& name, Judgement& judgement) {
   judge_privileges(path, judgement);
 }
 
-}  // namespace
-
-Judgement judge_command(std::span<const std::string> words) {
-  Judgement judgement;
-  for (const std::string& word : words) {
-    judgement.subject += (judgement.subject.empty() ? "" : " ") + word;
-  }
+void judge_words(std::span<const std::string> words, int starts, Judgement& judgement) {
   for (;;) {
     const Wrapping wrapping = wrapping_of(words);
     if (!wrapping.loses.empty()) {
@@ -226,7 +245,17 @@ Judgement judge_command(std::span<const std::string> words) {
     judge_privileges(find_program(words[0]), judgement);
     words = words.subspan(wrapping.inner);
   }
-  judge_file(words[0], judgement);
+  judge_file(words[0], starts, judgement);
+}
+
+}  // namespace
+
+Judgement judge_command(std::span<const std::string> words) {
+  Judgement judgement;
+  for (const std::string& word : words) {
+    judgement.subject += (judgement.subject.empty() ? "" : " ") + word;
+  }
+  judge_words(words, 0, judgement);
   return judgement;
 }
 

@@ -208,6 +208,21 @@ TEST_F(CheckProgram, ScriptsAreJudgedByTheirInterpreter) {
   expect_answer(script("plain", "echo without a first line\n"), 3, "unknown", "format");
 }
 
+// A script that is there to start a program is judged by that.
+TEST_F(CheckProgram, ScriptsThatStartOne) {
+  const std::string head = "#!/bin/sh\n# exec nothing\nset -e\nexec 2>&1\n";
+  expect_answer(script("static", head + "  exec /sbin/ldconfig \"$@\"\n"), 2, "no", "linking");
+  expect_answer(script("loses", head + "exec env -i true\n"), 2, "no", "wrapper");
+  expect_answer(
+      script("through", head + "exec " + script("inner", "#!/bin/sh\nexec true\n") + "\n"), 0,
+      "yes", "linking");
+  const Checked hidden = check(script("hidden", head + "exec \"$JAVA\" -jar it.jar\n"));
+  EXPECT_EQ(hidden.status, 3) << hidden.json.dump(2);
+  EXPECT_EQ(check(script("none", head)).status, 0);
+  const std::string itself = directory.file("itself");
+  EXPECT_EQ(check(script("itself", "#!/bin/sh\nexec " + itself + "\n")).status, 3);
+}
+
 TEST_F(CheckProgram, WhatCannotBeFound) {
   const std::string not_executable = directory.write("file", "");
   for (const std::string& subject :
