@@ -111,15 +111,16 @@ void add_intervals(Comparison& out, const std::vector<BlockPair>& pairs, std::ui
 }
 
 void add_medians(Comparison& out, const std::vector<BlockPair>& pairs) {
-  std::vector<double> pool;
-  std::vector<double> kernel;
+  // Logarithms: twice as long weighs as much as half as long, and it does not matter which arm is
+  // divided by which.
+  std::vector<double> ratios;
   for (std::size_t i = 0; i < pairs.size(); ++i) {
     if (std::min(pairs[i].pool.count, pairs[i].kernel.count) < kFewestConnects) continue;
-    pool.push_back(quantile_us(pairs[i].pool, 0.5));
-    kernel.push_back(quantile_us(pairs[i].kernel, 0.5));
-    out.differences.push_back({out.blocks[2 * i].start_s, pool.back(), kernel.back()});
+    out.differences.push_back({out.blocks[2 * i].start_s, quantile_us(pairs[i].pool, 0.5),
+                               quantile_us(pairs[i].kernel, 0.5)});
+    ratios.push_back(std::log(out.differences.back().ratio()));
   }
-  out.medians = mann_whitney(kernel, pool);
+  out.medians = signed_rank(ratios);
 }
 
 }  // namespace

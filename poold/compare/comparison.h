@@ -7,14 +7,14 @@
 #include <vector>
 
 #include "compare/bootstrap.h"
-#include "compare/mann_whitney.h"
+#include "compare/signed_rank.h"
 #include "compare/trial.h"
 
 namespace portpool {
 
-// Fewer pairs of blocks than this give no verdict: with five of each arm the smallest p-value that
-// the test can give is 0.008, with three it is 0.1.
-inline constexpr std::size_t kFewestPairs = 5;
+// Fewer pairs of blocks than this give no verdict: with six the smallest p-value that the test can
+// give is 2 / 2^6 = 0.031, with five it is 0.063.
+inline constexpr std::size_t kFewestPairs = 6;
 // Blocks with fewer connects have no median worth a comparison.
 inline constexpr std::uint64_t kFewestConnects = 10;
 inline constexpr double kSignificance = 0.05;
@@ -75,7 +75,7 @@ struct Comparison {
   ArmTotals kernel;
   std::array<QuantileRow, 4> quantiles;  // p50, p90, p99, p99.9
   std::optional<Interval> cpu_ratio;     // kernel / pool
-  MannWhitney medians;                   // over the blocks' medians
+  SignedRank medians;                    // over the logarithms of differences' ratios
   std::vector<PairDifference> differences;
   std::vector<QuantileRow> curve;  // ascending in q, as far as there are calls enough
   std::vector<Block> blocks;       // those that count: of complete pairs

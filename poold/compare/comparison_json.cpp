@@ -92,8 +92,12 @@ std::string comparison_as_json(const Comparison& c, const Trial& trial) {
                        {"resamples", kResamples}}},
                      {"pairs", c.pairs},
                      {"significance",
-                      {{"test", "Mann-Whitney U over the blocks' medians, two-sided"},
-                       {"u", c.medians.u},
+                      {{"test",
+                        "Wilcoxon signed-rank over the logarithms of the pairs' ratios of medians, "
+                        "kernel / pool, two-sided"},
+                       {"u", nullptr},  // of the test that was here before
+                       {"w", c.medians.w},
+                       {"zeros", c.medians.zeros},
                        {"p", c.medians.p},
                        {"exact", c.medians.exact}}},
                      {"percentiles", quantiles(c)},

@@ -112,9 +112,9 @@ std::string latency_section(const Comparison& c) {
              "<p class=\"quiet\">Small: 95 % interval, by bootstrap over the pairs of blocks "
              "({} resamples). Bold: the interval of the ratio does not contain 1. CPU time is "
              "that of the calling thread in about one call of 16 ({} and {} calls). "
-             "Mann-Whitney U over the medians of the blocks: U = {:g}, {}{}.</p>\n",
+             "Wilcoxon signed-rank test of the pairs' medians: W = {:g}, {}{}.</p>\n",
              kResamples, count_text(c.pool.latency.cpu_samples),
-             count_text(c.kernel.latency.cpu_samples), c.medians.u,
+             count_text(c.kernel.latency.cpu_samples), c.medians.w,
              html_escape(p_text(c.medians.p)), c.medians.exact ? " (exact)" : "");
 }
 

@@ -14,7 +14,7 @@ namespace {
 // Below this, a ratio is told as a percentage.
 constexpr double kTimes = 1.5;
 
-std::string evidence(const QuantileRow& row, const MannWhitney& test) {
+std::string evidence(const QuantileRow& row, const SignedRank& test) {
   return fmt::format("(ratio {}, 95 % interval {} to {}; {})", ratio_text(row.ratio->value),
                      ratio_text(row.ratio->low), ratio_text(row.ratio->high), p_text(test.p));
 }

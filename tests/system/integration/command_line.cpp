@@ -238,7 +238,7 @@ TEST_F(PooledNet, OutputThatCannotBeWritten) {
       {"explain"},
       {"bugreport", "--socket", poold.socket()},
       {"status", "--help"},
-      {"compare", "--block", "20ms", "--duration", "200ms", "--socket", poold.socket()},
+      {"compare", "--block", "20ms", "--duration", "240ms", "--socket", poold.socket()},
   };
   for (const auto& call : calls) {
     std::vector<std::string> command{"sh", "-c", "exec \"$@\" >" + report, "sh", poold_path()};

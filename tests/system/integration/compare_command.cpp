@@ -188,7 +188,7 @@ TEST_F(CompareRunning, DaemonThatDiesInTheMiddle) {
 
 TEST_F(CompareCommand, NobodyConnects) {
   const Poold poold;
-  Process compare(words({"--block", "50ms", "--duration", "500ms"}), environment(poold.socket()));
+  Process compare(words({"--block", "50ms", "--duration", "600ms"}), environment(poold.socket()));
   EXPECT_EQ(compare.wait(), 0) << compare.err();
   EXPECT_NE(compare.out().find("no TCP connect passed through the shim"), std::string::npos)
       << compare.out();
@@ -231,7 +231,7 @@ TEST_F(CompareCommand, RefusalsComeBeforeAnythingRuns) {
             std::string::npos);
   const std::string too_short = refusal({"--duration", "3s"}, command);
   EXPECT_NE(too_short.find("--duration 3 s is too short"), std::string::npos) << too_short;
-  EXPECT_NE(too_short.find("20 s"), std::string::npos) << "what it takes: " << too_short;
+  EXPECT_NE(too_short.find("24 s"), std::string::npos) << "what it takes: " << too_short;
   for (const std::vector<std::string>& wrong : {std::vector<std::string>{"--block", "0s"},
                                                 {"--block", "-2s"},
                                                 {"--block", "5ms"},

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 #include <random>
 
@@ -74,6 +75,22 @@ TEST(ComparisonTest, ALittleFasterIsSaidAsPercentAndTime) {
   EXPECT_TRUE(contains(c.sentence, " us) less time with the pool")) << c.sentence;
 }
 
+// Load that rises tenfold from the first pair to the last: within each pair the pool is always the
+// faster one, though most of the kernel's early blocks are faster than the pool's late ones.
+TEST(ComparisonTest, PairsAreTestedAsPairs) {
+  Trial trial = trial_of(12, {10}, {11}, 0);
+  for (std::size_t i = 0; i < trial.blocks.size(); ++i) {
+    LatencySum& latency = trial.blocks[i].latency;
+    const std::size_t shift = i / 2 * 10;  // buckets: 32 are a doubling
+    std::rotate(latency.buckets.begin(), latency.buckets.end() - static_cast<std::ptrdiff_t>(shift),
+                latency.buckets.end());
+    latency.max_ns *= 16;
+  }
+  const Comparison c = compare(trial, true);
+  EXPECT_EQ(c.medians.w, 12 * 13 / 2) << "in every pair";
+  EXPECT_DOUBLE_EQ(c.medians.p, 2.0 / 4096);
+}
+
 TEST(ComparisonTest, NoDifference) {
   const Comparison c = compare(trial_of(15, {10}, {10}, 0.2), true);
   EXPECT_EQ(c.verdict, Verdict::no_difference);
@@ -84,7 +101,7 @@ TEST(ComparisonTest, NoDifference) {
 TEST(ComparisonTest, TooFewBlocks) {
   const Comparison c = compare(trial_of(kFewestPairs - 1, {5}, {1000}), true);
   EXPECT_EQ(c.verdict, Verdict::too_few_blocks);
-  EXPECT_TRUE(contains(c.sentence, "4 complete pairs of them where 5 are needed")) << c.sentence;
+  EXPECT_TRUE(contains(c.sentence, "5 complete pairs of them where 6 are needed")) << c.sentence;
   EXPECT_EQ(compare(trial_of(kFewestPairs, {5}, {1000}), true).verdict, Verdict::pool_faster);
 }
 
@@ -160,6 +177,13 @@ TEST(ComparisonTest, JsonHasTheFigures) {
   EXPECT_NEAR(json.at("percentiles").at(0).at("ratio").at("value").get<double>(), 10, 1);
   EXPECT_EQ(json.at("arms").at("kernel").at("connects"), 5000);
   EXPECT_TRUE(json.at("arms").at("pool").at("cpu_us").is_null()) << "nothing was sampled";
+  const auto& test = json.at("significance");
+  EXPECT_TRUE(contains(test.at("test"), "Wilcoxon signed-rank"));
+  EXPECT_EQ(test.at("w"), 55);
+  EXPECT_EQ(test.at("zeros"), 0);
+  EXPECT_EQ(test.at("p").get<double>(), 2.0 / 1024);
+  EXPECT_TRUE(test.at("exact"));
+  EXPECT_TRUE(test.at("u").is_null()) << "of another test";
 }
 
 TEST(ComparisonTest, JsonSurvivesNothingAndBadText) {

@@ -1,5 +1,5 @@
-// The statistics of poold compare against figures computed elsewhere: p-values by listing every
-// arrangement (exact) or from the normal distribution's table, intervals by their formula.
+// The statistics of poold compare against figures computed elsewhere: p-values published, listed
+// one by one, or of scipy; intervals by their formula.
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "compare/bootstrap.h"
-#include "compare/mann_whitney.h"
+#include "compare/signed_rank.h"
 #include "observe/quantile.h"
 
 namespace portpool::test {
@@ -15,48 +15,97 @@ namespace {
 
 using List = std::vector<double>;
 
-TEST(MannWhitneyTest, ExactWithoutTies) {
-  const MannWhitney ages = mann_whitney(List{19, 22, 16, 29, 24}, List{20, 11, 17, 12});
-  EXPECT_EQ(ages.u, 17);
-  EXPECT_TRUE(ages.exact);
-  EXPECT_NEAR(ages.p, 0.1111111111111111, 1e-12);
-
-  const MannWhitney larger = mann_whitney(List{5.1, 4.9, 5.6, 6.0, 5.3, 5.8, 4.7},
-                                          List{5.5, 6.2, 6.4, 5.9, 6.8, 7.1, 6.1, 5.7});
-  EXPECT_EQ(larger.u, 6);
-  EXPECT_NEAR(larger.p, 0.009324009324009324, 1e-12);
+// Hollander and Wolfe (1973), 29f.: depression at the first and the second visit; as in the
+// examples of R's wilcox.test, which has V = 40 and, one-sided, p = 0.01953.
+TEST(SignedRankTest, PublishedExampleOfR) {
+  const List first{1.83, 0.50, 1.62, 2.48, 1.68, 1.88, 1.55, 3.06, 1.30};
+  const List second{0.878, 0.647, 0.598, 2.05, 1.06, 1.29, 1.06, 3.14, 1.29};
+  List differences;
+  for (std::size_t i = 0; i < first.size(); ++i) differences.push_back(first[i] - second[i]);
+  const SignedRank found = signed_rank(differences);
+  EXPECT_EQ(found.w, 40);
+  EXPECT_TRUE(found.exact);
+  EXPECT_DOUBLE_EQ(found.p, 0.0390625);
 }
 
-TEST(MannWhitneyTest, ApartAsFarAsCanBe) {
-  EXPECT_NEAR(mann_whitney(List{1, 2, 3, 4, 5}, List{6, 7, 8, 9, 10}).p, 2.0 / 252, 1e-12);
-  EXPECT_NEAR(mann_whitney(List{6, 7, 8, 9, 10}, List{1, 2, 3, 4, 5}).p, 2.0 / 252, 1e-12);
-  EXPECT_NEAR(mann_whitney(List{1, 2, 3}, List{4, 5, 6}).p, 0.1, 1e-12);
+// Darwin's maize, crossed against self-fertilised; in the documentation of scipy.stats.wilcoxon:
+// statistic 24 (the smaller sum), p = 0.041259765625.
+TEST(SignedRankTest, PublishedExampleOfScipy) {
+  const List maize{6, 8, 14, 16, 23, 24, 28, 29, 41, -48, 49, 56, 60, -67, 75};
+  const SignedRank found = signed_rank(maize);
+  EXPECT_EQ(found.w, 15 * 16 / 2 - 24);
+  EXPECT_DOUBLE_EQ(found.p, 0.041259765625);
+  List turned;
+  for (const double value : maize) turned.push_back(-value);
+  EXPECT_EQ(signed_rank(turned).w, 24);
+  EXPECT_DOUBLE_EQ(signed_rank(turned).p, found.p);
 }
 
-TEST(MannWhitneyTest, TiesTakeTheNormalApproximation) {
-  const MannWhitney tied =
-      mann_whitney(List{1, 2, 2, 3, 4, 4, 4, 5}, List{3, 4, 5, 5, 6, 6, 7, 8, 8});
-  EXPECT_EQ(tied.u, 8);
-  EXPECT_FALSE(tied.exact);
-  EXPECT_NEAR(tied.p, 0.007453631850691256, 1e-9);
+// Ten pairs: 8 is the critical value of the tables (Siegel 1956, table G) at 0.05, two-sided.
+TEST(SignedRankTest, CriticalValueOfTheTables) {
+  const auto p = [](double negative) {
+    List list{1, 2, 3, 4, 5, 6, 7, 8, 9, 10};
+    list[static_cast<std::size_t>(negative) - 1] *= -1;
+    return signed_rank(list).p;
+  };
+  EXPECT_DOUBLE_EQ(p(8), 50.0 / 1024);
+  EXPECT_GT(p(9), 0.05);
 }
 
-TEST(MannWhitneyTest, ManyTakeTheNormalApproximation) {
-  List a(40);
-  List b(30);
-  std::iota(a.begin(), a.end(), 0.0);
-  std::iota(b.begin(), b.end(), 7.5);
-  const MannWhitney many = mann_whitney(a, b);
-  EXPECT_EQ(many.u, 525);
-  EXPECT_FALSE(many.exact);
-  EXPECT_NEAR(many.p, 0.3766139846876386, 1e-9);
+TEST(SignedRankTest, ApartAsFarAsCanBe) {
+  EXPECT_DOUBLE_EQ(signed_rank(List{1, 2, 3, 4, 5, 6}).p, 2.0 / 64);
+  EXPECT_DOUBLE_EQ(signed_rank(List{-1, -2, -3, -4, -5}).p, 2.0 / 32) << "five are never enough";
 }
 
-TEST(MannWhitneyTest, NothingToCompare) {
-  EXPECT_EQ(mann_whitney(List{}, List{1, 2}).p, 1);
-  EXPECT_EQ(mann_whitney(List{1}, List{}).p, 1);
-  EXPECT_EQ(mann_whitney(List{3, 3, 3}, List{3, 3, 3}).p, 1) << "all equal";
-  EXPECT_EQ(mann_whitney(List{1, 4}, List{2, 3}).p, 1) << "in the middle of each other";
+// Pratt's own example: 0 to either side of it makes p smaller upwards and larger downwards. With
+// zeros left out before ranking it would be 2 * 70 / 4096, and smaller downwards, too.
+TEST(SignedRankTest, ZerosAreRankedAndThenLeftOut) {
+  const auto with = [](double zero) {
+    return signed_rank(List{zero, 2, 3, 4, 6, 7, 8, 9, 11, 14, 15, 17, -18});
+  };
+  EXPECT_EQ(with(0).zeros, 1U);
+  EXPECT_EQ(with(0).w, 77);
+  EXPECT_DOUBLE_EQ(with(0).p, 2 * 49.0 / 4096);
+  EXPECT_DOUBLE_EQ(with(1).p, 2 * 88.0 / 8192);
+  EXPECT_DOUBLE_EQ(with(-1).p, 2 * 109.0 / 8192);
+}
+
+// All 1024 ways to give ten ranks their signs, listed by itertools.product of Python.
+TEST(SignedRankTest, ExactWithTiesAndZeros) {
+  const SignedRank found = signed_rank(List{1, 1, -1, 2, 2, -2, 3, 4, 4, -5, 0, 0});
+  EXPECT_EQ(found.w, 52);
+  EXPECT_TRUE(found.exact);
+  EXPECT_DOUBLE_EQ(found.p, 2 * 142.0 / 1024);
+}
+
+// scipy 1.10.1: wilcoxon(list, zero_method="pratt", correction=True, mode="approx").
+TEST(SignedRankTest, ManyTakeTheNormalApproximation) {
+  List list;
+  for (int i = 0; i < 60; ++i) list.push_back(i * 37 % 101 - 40);
+  const SignedRank found = signed_rank(list);
+  EXPECT_EQ(found.w, 1222);
+  EXPECT_EQ(found.zeros, 1U);
+  EXPECT_FALSE(found.exact);
+  EXPECT_NEAR(found.p, 0.023814797880424766, 1e-12);
+}
+
+TEST(SignedRankTest, ApproximationMeetsTheExactOne) {
+  List list;
+  for (int i = 1; i <= static_cast<int>(kExactPairs); ++i) list.push_back(i % 3 == 0 ? -i : i);
+  const SignedRank exact = signed_rank(list);
+  list.push_back(kExactPairs + 1);
+  list[0] = -1;
+  const SignedRank approximate = signed_rank(list);
+  EXPECT_TRUE(exact.exact);
+  EXPECT_FALSE(approximate.exact);
+  EXPECT_NEAR(exact.p, approximate.p, 0.03);
+}
+
+TEST(SignedRankTest, NothingToCompare) {
+  EXPECT_EQ(signed_rank(List{}).p, 1);
+  EXPECT_EQ(signed_rank(List{0, 0, 0}).p, 1);
+  EXPECT_EQ(signed_rank(List(80, 0.0)).p, 1);
+  EXPECT_EQ(signed_rank(List{1, -1}).p, 1);
 }
 
 // `count` calls in the bucket that holds `us`.
