@@ -243,12 +243,28 @@ void add_compare(CLI::App& program, int& status) {
   time_option("--duration", options->duration,
               "How long to measure [60s; a command: until it ends]. A command that still runs then "
               "gets SIGTERM");
-  CLI::Option* json =
-      command->add_option("--json", options->json_file, "Print JSON, or write it to this file")
-          ->expected(0, 1)
-          ->type_name("[FILE]");
+  const auto output_option = [&](const char* name, OutputChoice& choice, const char* what) {
+    return command
+        ->add_option(name, choice.file, fmt::format("Print {}, or write it to this file", what))
+        ->expected(0, 1)
+        ->type_name("[FILE]");
+  };
+  CLI::Option* json = output_option("--json", options->json, "JSON");
+  CLI::Option* markdown = output_option("--markdown", options->markdown, "Markdown");
+  CLI::Option* csv = output_option("--csv", options->csv, "every figure as CSV");
   command->add_option("--report", options->report, "Write a report, one HTML page, to this file")
       ->type_name("FILE.html");
+  command
+      ->add_option("--baseline", options->baseline,
+                   "Also compare with an earlier run, whose --json is in this file")
+      ->type_name("FILE");
+  command
+      ->add_option("--fail-if", options->fail_if,
+                   "End with status 1 if so: a figure, <, <=, > or >=, a number, like "
+                   "'p99_ratio.high<1'. May be given several times")
+      ->expected(1)
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
+      ->type_name("CONDITION");
   command
       ->add_option("--seed", options->seed,
                    "Repeats the order of blocks and the intervals of "
@@ -260,10 +276,15 @@ void add_compare(CLI::App& program, int& status) {
   command->add_option("command", options->command, "A command to run and compare, after --")
       ->type_name("");
   command->footer(
-      "Without a command: all programs attached to the running daemon, which goes back to its own\n"
-      "mode at the end. Example: poold compare --report r.html -- wrk -d60s http://10.0.0.7/");
-  command->callback([options, json, &status] {
-    options->json = json->count() > 0;
+      "Without a command: all programs attached to the running daemon, which goes back to its own "
+      "mode at the end. Example: poold compare --report r.html -- wrk -d60s http://10.0.0.7/\n"
+      "Exit status: 0; 1 a condition of --fail-if holds; 2 an error; 3 none holds, but one could "
+      "not be judged: its figure was not measured. --fail-if 'x<1' lists the figures that there "
+      "are.");
+  command->callback([options, json, markdown, csv, &status] {
+    options->json.wanted = json->count() > 0;
+    options->markdown.wanted = markdown->count() > 0;
+    options->csv.wanted = csv->count() > 0;
     status = compare_command(*options);
   });
 }

@@ -64,14 +64,24 @@ struct TraceOptions {
   double seconds = 0;  // 0: no end
 };
 
+// Something that is printed, or written to a file where one is named.
+struct OutputChoice {
+  bool wanted = false;
+  std::string file;  // empty: standard output
+  bool to_stdout() const { return wanted && file.empty(); }
+};
+
 struct CompareOptions {
   std::string socket;
   double block = std::chrono::duration<double>(kDefaultAbBlock).count();  // s
   double duration = 0;                                                    // s; 0: not given
-  bool json = false;
-  std::string json_file;  // empty: standard output
+  OutputChoice json;
+  OutputChoice markdown;
+  OutputChoice csv;
   std::string report;
-  std::uint64_t seed = 0;  // 0: a random one
+  std::string baseline;              // JSON of an earlier comparison; empty: none
+  std::vector<std::string> fail_if;  // conditions on figures
+  std::uint64_t seed = 0;            // 0: a random one
   std::vector<std::string> sources;
   std::vector<std::string> command;
 };

@@ -2,6 +2,7 @@
 
 #include <cmath>
 #include <csignal>
+#include <optional>
 
 #include "base/error.h"
 #include "base/number_text.h"
@@ -10,9 +11,12 @@
 #include "cli/launch.h"
 #include "cli/output_file.h"
 #include "cli/progress.h"
+#include "compare/baseline.h"
 #include "compare/block_sampler.h"
 #include "compare/comparison.h"
+#include "compare/condition.h"
 #include "compare/environment.h"
+#include "compare/figures.h"
 #include "daemon/daemon.h"
 #include "daemon/log.h"
 #include "daemon/process_setup.h"
@@ -121,31 +125,85 @@ Trial trial_of(const BlockSampler& sampler, const CompareOptions& options,
   return trial;
 }
 
-class Outputs {
- public:
-  explicit Outputs(const CompareOptions& options)
-      : to_stdout_(options.json && options.json_file.empty()),
-        json_(options.json_file),
-        report_(options.report) {}
+std::string json_line(const Comparison& comparison, const Trial& trial) {
+  return comparison_as_json(comparison, trial) + "\n";
+}
 
-  void write(const Trial& trial) {
-    const Comparison comparison = compare(trial, true);
-    if (json_) json_.write(comparison_as_json(comparison, trial) + "\n");
+// One way to tell a comparison: printed, in a file, or not at all.
+struct Output {
+  Output(const OutputChoice& choice, std::string (*text_of)(const Comparison&, const Trial&))
+      : to_stdout(choice.to_stdout()), file(choice.file), text(text_of) {}
+  bool to_stdout;
+  OutputFile file;
+  std::string (*text)(const Comparison&, const Trial&);
+};
+
+// All that a comparison leads to. Whatever can be found wrong with that is found before it begins.
+class Outcome {
+ public:
+  explicit Outcome(const CompareOptions& options)
+      : json_(options.json, json_line),
+        markdown_(options.markdown, comparison_as_markdown),
+        csv_(options.csv, comparison_as_csv),
+        report_(options.report) {
+    if (json_.to_stdout + markdown_.to_stdout + csv_.to_stdout > 1) {
+      throw UserError(
+          "only one of --json, --markdown and --csv can be printed; name a file for the others");
+    }
+    if (!options.baseline.empty()) baseline_.emplace(options.baseline);
+    Comparison nothing;
+    if (baseline_) nothing.against = baseline_->against(nothing);
+    const std::vector<Figure> known = figures_of(nothing);
+    for (const std::string& text : options.fail_if) {
+      conditions_.push_back(parse_condition(text, known));
+    }
+  }
+
+  // Tells it all; the exit status.
+  int tell(const Trial& trial) {
+    Comparison comparison = compare(trial, true);
+    if (baseline_) comparison.against = baseline_->against(comparison);
     if (report_) report_.write(comparison_as_html(comparison, trial));
-    fmt::print("{}", to_stdout_ ? comparison_as_json(comparison, trial) + "\n"
-                                : comparison_as_text(comparison, trial));
-    if (report_ && !to_stdout_) fmt::print("Report: {}\n", report_.path());
+    bool told = false;
+    for (Output* output : {&json_, &markdown_, &csv_}) {
+      if (output->file) output->file.write(output->text(comparison, trial));
+      if (output->to_stdout) fmt::print("{}", output->text(comparison, trial));
+      told = told || output->to_stdout;
+    }
+    if (!told) {
+      fmt::print("{}", comparison_as_text(comparison, trial));
+      if (report_) fmt::print("Report: {}\n", report_.path());
+    }
+    return evaluate_all(figures_of(comparison));
   }
 
  private:
-  bool to_stdout_;
-  OutputFile json_;
+  int evaluate_all(const std::vector<Figure>& figures) const {
+    bool one_holds = false;
+    bool one_unknown = false;
+    for (const Condition& condition : conditions_) {
+      const ConditionResult result = evaluate(condition, figures);
+      one_holds = one_holds || result.answer == ConditionResult::Answer::holds;
+      one_unknown = one_unknown || result.answer == ConditionResult::Answer::not_measured;
+      fmt::print(stderr, "poold: --fail-if {}\n", result.sentence);
+    }
+    return one_holds ? kConditionHolds : one_unknown ? kConditionUnknown : 0;
+  }
+
+  static constexpr int kConditionHolds = 1;
+  static constexpr int kConditionUnknown = 3;
+
+  Output json_;
+  Output markdown_;
+  Output csv_;
   OutputFile report_;
+  std::optional<Baseline> baseline_;
+  std::vector<Condition> conditions_;
 };
 
 int compare_running(CompareOptions options) {
   if (options.duration <= 0) options.duration = std::max(kDefaultDuration, 2 * options.block * 10);
-  Outputs outputs(options);
+  Outcome outcome(options);
   const SegmentReader reader(options.socket);
   if (!reader.view().network_namespace().same_as(kernel::current_network_namespace())) {
     throw UserError("the daemon is in another network namespace; run this command in the same one");
@@ -178,14 +236,14 @@ int compare_running(CompareOptions options) {
   trial.subject =
       fmt::format("all programs attached to poold (pid {}) on {}", trial.total.pid, options.socket);
   if (!remark.empty()) trial.remarks.push_back(remark);
-  outputs.write(trial);
+  const int status = outcome.tell(trial);
   if (failed) fmt::print(stderr, "poold: {}\n", remark);
-  return failed ? 2 : 0;
+  return failed ? 2 : status;
 }
 
 int compare_own_command(const CompareOptions& options) {
   const std::filesystem::path library = find_library();
-  Outputs outputs(options);
+  Outcome outcome(options);
   prepare_to_serve();
   const DaemonLog log(LogLevel::warn);
   Child child;
@@ -211,8 +269,7 @@ int compare_own_command(const CompareOptions& options) {
   if (!enough && child.exit_status() != 0) {
     trial.remarks.push_back(fmt::format("The command ended with status {}.", child.exit_status()));
   }
-  outputs.write(trial);
-  return 0;
+  return outcome.tell(trial);
 }
 
 int run_comparison(const CompareOptions& options) {

@@ -64,6 +64,28 @@ struct PairDifference {
   double ratio() const { return kernel_us / pool_us; }
 };
 
+// A figure here and in an earlier run.
+struct Change {
+  std::string figure;  // as in figures.h
+  std::optional<Interval> before;
+  std::optional<Interval> now;
+  std::optional<Interval> ratio;  // now / before
+};
+
+struct Against {
+  std::string file;
+  std::string subject;   // of the earlier run
+  std::string measured;  // when that was
+  std::vector<Change> changes;
+};
+
+// What every report says below such a table.
+inline constexpr const char* kAgainstCaution =
+    "The intervals hold what varied within the two runs, not what differed between them (load, "
+    "peer, "
+    "ports taken): so there is no p-value. Where the kernel's arm has changed as well, look there "
+    "first.";
+
 struct Comparison {
   bool two_arms = true;
   Verdict verdict = Verdict::no_connects;
@@ -79,6 +101,7 @@ struct Comparison {
   std::vector<PairDifference> differences;
   std::vector<QuantileRow> curve;  // ascending in q, as far as there are calls enough
   std::vector<Block> blocks;       // those that count: of complete pairs
+  std::optional<Against> against;  // where there is an earlier run (baseline.h)
 };
 
 // Intervals come from trial.seed. two_arms false: all blocks are of one arm, nothing is compared.
@@ -86,6 +109,7 @@ Comparison compare(const Trial& trial, bool two_arms);
 
 std::string comparison_as_json(const Comparison& comparison, const Trial& trial);
 std::string comparison_as_text(const Comparison& comparison, const Trial& trial);
+std::string comparison_as_markdown(const Comparison& comparison, const Trial& trial);
 // The one page: see report.html.in.
 std::string comparison_as_html(const Comparison& comparison, const Trial& trial);
 

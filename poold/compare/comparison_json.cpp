@@ -51,6 +51,21 @@ Json arm(const ArmTotals& totals) {
   return out;
 }
 
+Json against(const std::optional<Against>& found) {
+  if (!found) return nullptr;
+  Json changes = Json::array();
+  for (const Change& change : found->changes) {
+    changes.push_back({{"figure", change.figure},
+                       {"before", interval(change.before)},
+                       {"now", interval(change.now)},
+                       {"change", interval(change.ratio)}});
+  }
+  return {{"file", found->file},
+          {"subject", found->subject},
+          {"measured", found->measured},
+          {"changes", changes}};
+}
+
 Json blocks(const Comparison& c) {
   Json list = Json::array();
   for (const Block& block : c.blocks) {
@@ -102,6 +117,7 @@ std::string comparison_as_json(const Comparison& c, const Trial& trial) {
                        {"exact", c.medians.exact}}},
                      {"percentiles", quantiles(c)},
                      {"cpu_ratio", interval(c.cpu_ratio)},
+                     {"baseline", against(c.against)},
                      {"arms", {{"pool", arm(c.pool)}, {"kernel", arm(c.kernel)}}},
                      {"fallbacks", fallbacks},
                      {"blocks", blocks(c)},

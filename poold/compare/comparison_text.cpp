@@ -59,6 +59,21 @@ std::string table(const Comparison& c) {
   return text;
 }
 
+std::string against_earlier(const Against& against) {
+  std::string text = fmt::format("Against {}{}\n", for_terminal(against.file),
+                                 against.measured.empty() ? "" : ", of " + against.measured);
+  text += row("  figure", "old", "new", "new / old");
+  for (const Change& change : against.changes) {
+    if (!change.before && !change.now) continue;
+    const auto value = [](const std::optional<Interval>& found) {
+      return found ? us_text(found->value) : "-";
+    };
+    text += row("  " + change.figure, value(change.before), value(change.now),
+                ratio_cell(change.ratio));
+  }
+  return text + wrapped(kAgainstCaution, kTerminalWidth, 2) + "\n";
+}
+
 std::string fallback_reasons(const Trial& trial) {
   std::string text;
   for (std::size_t i = 0; i < kFallbackReasons; ++i) {
@@ -80,6 +95,7 @@ std::string comparison_as_text(const Comparison& c, const Trial& trial) {
         "range\n  *: the interval of the ratio does not contain 1\n\n" +
         fallback_reasons(trial);
   }
+  if (c.against) text += against_earlier(*c.against);
   for (const std::string& note : c.notes) text += "Note: " + note + "\n";
   return lines_for_terminal(text);
 }

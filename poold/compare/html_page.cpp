@@ -75,6 +75,8 @@ std::string cell(double value, double low, double high,
                      html_escape(text(high)));
 }
 
+const char* const kTooFew = "<span class=\"quiet\">too few</span>";
+
 std::string us_cell(const std::optional<Interval>& found) {
   if (!found) return "&ndash;";
   return cell(found->value, found->low, found->high, [](double v) { return us_text(v); });
@@ -116,6 +118,23 @@ std::string latency_section(const Comparison& c) {
              kResamples, count_text(c.pool.latency.cpu_samples),
              count_text(c.kernel.latency.cpu_samples), c.medians.w,
              html_escape(p_text(c.medians.p)), c.medians.exact ? " (exact)" : "");
+}
+
+std::string against_section(const Against& against) {
+  const auto value = [](const std::optional<Interval>& found) {
+    return found ? us_text(found->value) : std::string(kTooFew);
+  };
+  std::vector<Row> rows;
+  for (const Change& change : against.changes) {
+    if (!change.before && !change.now) continue;
+    rows.push_back({change.figure, value(change.before), value(change.now),
+                    ratio_cell(change.ratio, change.ratio && excludes_one(*change.ratio))});
+  }
+  return "<h2>Against an earlier run</h2>\n<p class=\"quiet\"><code>" + html_escape(against.file) +
+         "</code>" + (against.measured.empty() ? "" : ", of " + html_escape(against.measured)) +
+         ": <code>" + html_escape(against.subject) + "</code></p>\n" +
+         html_table({"figure", "old", "new", "new / old"}, rows) + "<p class=\"quiet\">" +
+         html_escape(kAgainstCaution) + "</p>\n";
 }
 
 std::string rate(const ArmTotals& arm) {
@@ -219,6 +238,7 @@ std::string sections(const Comparison& c, const Trial& trial) {
                      "changed on the way.")
             : figure("As time goes by", time_chart(c), "Median and p99 of each time slice.");
   }
+  if (c.against) text += against_section(*c.against);
   text += counts_section(c, trial);
   text += environment_section(trial);
   return text + blocks_section(c);

@@ -244,6 +244,16 @@ TEST_F(CompareCommand, RefusalsComeBeforeAnythingRuns) {
                                                 {"--no-such-option"}}) {
     EXPECT_NE(refusal(wrong, command), "") << wrong[0];
   }
+  const std::string unknown = refusal({"--fail-if", "p99<1"}, command);
+  EXPECT_NE(unknown.find("p99_ratio"), std::string::npos) << unknown;
+  EXPECT_NE(refusal({"--fail-if", "pool_p50_us_change<1"}, command).find("no figure is called"),
+            std::string::npos)
+      << "without --baseline";
+  EXPECT_NE(refusal({"--baseline", "/no/such"}, command).find("cannot read /no/such"),
+            std::string::npos);
+  EXPECT_NE(refusal({"--csv", "/no/such/folder/r.csv"}, command).find("cannot write /no/such"),
+            std::string::npos);
+  EXPECT_NE(refusal({"--json", "--csv"}, command).find("only one of --json"), std::string::npos);
   EXPECT_FALSE(fs::exists(proof));
   const std::string report = directory.file("r.html");
   const std::string missing = refusal({"--report", report}, {"/no/such/command"});
@@ -271,6 +281,53 @@ TEST_F(CompareCommand, CommandThatEndsSoonAndBadly) {
   EXPECT_EQ(compare.wait(), 0) << compare.err();
   EXPECT_NE(compare.out().find("No verdict: too few blocks"), std::string::npos) << compare.out();
   EXPECT_NE(compare.out().find("ended with status 3"), std::string::npos) << compare.out();
+}
+
+// Markdown and CSV, the conditions' answers, and what an earlier run makes of it, in one
+// comparison.
+TEST_F(CompareRunning, OutputsConditionsAndAnEarlierRun) {
+  const std::string first = directory.file("first.json");
+  const std::string csv = directory.file("figures.csv");
+  const std::vector<std::string> quick{"--block", "50ms", "--duration", "1s"};
+  std::vector<std::string> options = quick;
+  options.insert(options.end(), {"--json", first, "--csv", csv, "--markdown", "--fail-if",
+                                 "pool_connects<1", "--fail-if", "pairs < 1"});
+  Process compare(words(options), environment(poold.socket()));
+  ASSERT_EQ(compare.wait(), 0) << compare.err();
+  EXPECT_TRUE(compare.out().starts_with("# connect() by pool and by kernel\n")) << compare.out();
+  EXPECT_NE(compare.err().find("--fail-if pool_connects<1 does not hold"), std::string::npos)
+      << compare.err();
+  EXPECT_TRUE(read_whole_file(csv).starts_with("figure,value,low,high\nverdict,"));
+  EXPECT_NE(read_whole_file(csv).find("\npairs,10,,\n"), std::string::npos);
+
+  // The earlier run again, with a median of the pool that nothing can reach.
+  json earlier = json::parse(read_whole_file(first));
+  earlier["percentiles"][0]["pool_us"] = {{"value", 1e9}, {"low", 0.9e9}, {"high", 1.1e9}};
+  const std::string old_run = directory.write("old.json", earlier.dump());
+  options = quick;
+  options.insert(options.end(), {"--baseline", old_run, "--fail-if", "pairs<1", "--fail-if",
+                                 "pool_p50_us_change.high<0.5"});
+  Process again(words(options), environment(poold.socket()));
+  EXPECT_EQ(again.wait(), 1) << again.err();
+  EXPECT_NE(again.err().find("pool_p50_us_change.high<0.5 holds"), std::string::npos)
+      << again.err();
+  EXPECT_NE(again.out().find("Against " + old_run), std::string::npos) << again.out();
+}
+
+TEST_F(CompareCommand, WhatWasNotMeasuredPassesNoCondition) {
+  const Poold poold;
+  const auto status = [&](const std::vector<std::string>& conditions) {
+    std::vector<std::string> options{"--block", "20ms", "--duration", "240ms"};
+    for (const std::string& condition : conditions) {
+      options.insert(options.end(), {"--fail-if", condition});
+    }
+    Process process(words(options), environment(poold.socket()));
+    return process.wait();
+  };
+  EXPECT_EQ(status({"p99_ratio<1"}), 3) << "nobody connected";
+  EXPECT_EQ(status({"p_value<2"}), 3);
+  EXPECT_EQ(status({"p99_ratio<1", "pool_connects<1"}), 1) << "one holds";
+  EXPECT_EQ(status({"pool_connects>0"}), 0);
 }
 
 TEST_F(EchoNet, ModeAbOfTheConfiguration) {
