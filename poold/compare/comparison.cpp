@@ -37,7 +37,9 @@ Pairs complete_pairs(const std::vector<Block>& blocks, bool two_arms) {
   Pairs pairs;
   if (!two_arms) {
     pairs.blocks = blocks;
-    for (const Block& block : blocks) pairs.latency.push_back({block.latency, {}});
+    for (const Block& block : blocks) {
+      pairs.latency.push_back({block.path(Route::pool), block.path(Route::kernel)});
+    }
     return pairs;
   }
   for (std::size_t i = 0; i + 1 < blocks.size(); ++i) {
@@ -55,14 +57,15 @@ Pairs complete_pairs(const std::vector<Block>& blocks, bool two_arms) {
   return pairs;
 }
 
-ArmTotals totals_of(const std::vector<Block>& blocks, const Route* arm) {
+// Of one arm; of one path where there is one arm.
+ArmTotals totals_of(const std::vector<Block>& blocks, Route route, bool two_arms) {
   ArmTotals totals;
   std::vector<double> occupancy;
   for (const Block& block : blocks) {
-    if (arm != nullptr && block.arm != *arm) continue;
+    if (two_arms && block.arm != route) continue;
     ++totals.blocks;
     totals.seconds += block.length_s;
-    totals.latency.add(block.latency);
+    totals.latency.add(two_arms ? block.latency : block.path(route));
     totals.fallbacks += block.fallbacks;
     if (!std::isnan(block.occupancy)) occupancy.push_back(block.occupancy);
   }
@@ -96,7 +99,7 @@ void add_intervals(Comparison& out, const std::vector<BlockPair>& pairs, std::ui
     row.q = qs[i];
     if (has_quantile(out.pool.latency, row.q)) row.pool = found[3 * i];
     if (has_quantile(out.kernel.latency, row.q)) row.kernel = found[3 * i + 1];
-    if (row.pool && row.kernel) row.ratio = found[3 * i + 2];
+    if (out.two_arms && row.pool && row.kernel) row.ratio = found[3 * i + 2];
     for (std::size_t s = 0; s < std::size(kShown); ++s) {
       if (std::abs(kShown[s] - row.q) > 1e-9) continue;
       row.label = kLabels[s];
@@ -107,7 +110,7 @@ void add_intervals(Comparison& out, const std::vector<BlockPair>& pairs, std::ui
   const std::size_t cpu = 3 * qs.size();
   if (out.pool.latency.cpu_samples >= kFewestConnects) out.pool.cpu_us = found[cpu];
   if (out.kernel.latency.cpu_samples >= kFewestConnects) out.kernel.cpu_us = found[cpu + 1];
-  if (out.pool.cpu_us && out.kernel.cpu_us) out.cpu_ratio = found[cpu + 2];
+  if (out.two_arms && out.pool.cpu_us && out.kernel.cpu_us) out.cpu_ratio = found[cpu + 2];
 }
 
 void add_medians(Comparison& out, const std::vector<BlockPair>& pairs) {
@@ -131,9 +134,8 @@ Comparison compare(const Trial& trial, bool two_arms) {
   const Pairs pairs = complete_pairs(trial.blocks, two_arms);
   out.blocks = pairs.blocks;
   out.pairs = pairs.latency.size();
-  const Route arms[] = {Route::pool, Route::kernel};
-  out.pool = totals_of(out.blocks, two_arms ? &arms[0] : nullptr);
-  if (two_arms) out.kernel = totals_of(out.blocks, &arms[1]);
+  out.pool = totals_of(out.blocks, Route::pool, two_arms);
+  out.kernel = totals_of(out.blocks, Route::kernel, two_arms);
   for (std::size_t s = 0; s < std::size(kShown); ++s) {
     out.quantiles[s].q = kShown[s];
     out.quantiles[s].label = kLabels[s];

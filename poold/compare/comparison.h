@@ -93,8 +93,10 @@ struct Comparison {
   std::string tail;  // a sentence on p99; empty when there is nothing to say
   std::vector<std::string> notes;
   std::size_t pairs = 0;
-  ArmTotals pool;  // with one arm: that one
+  // With one arm, here and below: what ended on this path. Nothing is compared then.
+  ArmTotals pool;
   ArmTotals kernel;
+  std::uint64_t connects() const { return pool.latency.count + kernel.latency.count; }
   std::array<QuantileRow, 4> quantiles;  // p50, p90, p99, p99.9
   std::optional<Interval> cpu_ratio;     // kernel / pool
   SignedRank medians;                    // over the logarithms of differences' ratios

@@ -88,7 +88,7 @@ std::string fallback_reasons(const Trial& trial) {
 
 std::string comparison_as_text(const Comparison& c, const Trial& trial) {
   std::string text = c.sentence + "\n" + (c.tail.empty() ? "" : c.tail + "\n");
-  if (c.pool.latency.count + c.kernel.latency.count > 0) {
+  if (c.connects() > 0) {
     text +=
         "\n" + table(c) +
         "  in brackets: 95 % intervals by bootstrap over the pairs of blocks, for ports taken the "

@@ -24,6 +24,27 @@ constexpr const char* kSettings[] = {
     "net/ipv4/tcp_max_tw_buckets",
 };
 
+// What /proc/cpuinfo calls the first one; not every architecture names it.
+std::string cpu_model() {
+  const std::string text = kernel::read_proc_file("/proc/cpuinfo").value_or("");
+  for (const char* name : {"model name", "Model", "cpu model", "uarch"}) {
+    std::size_t at = text.starts_with(name) ? 0 : text.find(std::string("\n") + name);
+    if (at == std::string::npos) continue;
+    at = text.find(": ", at);
+    if (at == std::string::npos) continue;
+    return text.substr(at + 2, text.find('\n', at) - at - 2);
+  }
+  return "not named by /proc/cpuinfo";
+}
+
+// Over the last 1, 5 and 15 minutes.
+std::string load_text() {
+  const std::string text = kernel::read_proc_file("/proc/loadavg").value_or("");
+  std::size_t end = 0;
+  for (int i = 0; i < 3 && end != std::string::npos; ++i) end = text.find(' ', end + 1);
+  return text.empty() ? "unknown" : text.substr(0, end);
+}
+
 std::string now_text() {
   return fmt::format("{:%Y-%m-%d %H:%M:%S} UTC", fmt::gmtime(std::time(nullptr)));
 }
@@ -57,9 +78,12 @@ Entries describe_environment(const Report& report) {
   utsname system{};
   uname(&system);
   entries.emplace_back("measured", now_text());
+  entries.emplace_back("host", system.nodename);
   entries.emplace_back("kernel",
                        fmt::format("{} {} {}", system.sysname, system.release, system.machine));
   entries.emplace_back("processors", std::to_string(sysconf(_SC_NPROCESSORS_ONLN)));
+  entries.emplace_back("processor model", cpu_model());
+  entries.emplace_back("load average at the end", load_text());
   entries.emplace_back("poold", fmt::format("{} (layout {})", report.version, report.layout));
   entries.emplace_back("strategy", name_of(report.control.strategy));
   entries.emplace_back("port range", fmt::format("{}-{}", report.port_low, report.port_high));

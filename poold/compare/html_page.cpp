@@ -62,11 +62,13 @@ std::string html_table(const Row& head, const std::vector<Row>& rows, const char
   return text + "</tbody>\n</table></div>\n";
 }
 
-std::string figure(const std::string& heading, const std::string& chart,
+std::string figure(const std::string& heading, const Comparison& c,
+                   std::string (*chart)(const Comparison&, const ChartSize&),
                    const std::string& caption) {
-  if (chart.empty()) return "";
-  return fmt::format("<h2>{}</h2>\n<figure>\n{}<figcaption>{}</figcaption>\n</figure>\n", heading,
-                     chart, caption);
+  const std::string wide = chart(c, kWideChart);
+  if (wide.empty()) return "";
+  return fmt::format("<h2>{}</h2>\n<figure>\n{}{}<figcaption>{}</figcaption>\n</figure>\n", heading,
+                     wide, chart(c, kNarrowChart), caption);
 }
 
 std::string cell(double value, double low, double high,
@@ -77,13 +79,16 @@ std::string cell(double value, double low, double high,
 
 const char* const kTooFew = "<span class=\"quiet\">too few</span>";
 
-std::string us_cell(const std::optional<Interval>& found) {
-  if (!found) return "&ndash;";
+const char* const kNoConnects = "<span class=\"quiet\">no connects</span>";
+
+std::string us_cell(const std::optional<Interval>& found, const ArmTotals& arm) {
+  if (arm.latency.count == 0) return kNoConnects;
+  if (!found) return kTooFew;
   return cell(found->value, found->low, found->high, [](double v) { return us_text(v); });
 }
 
 std::string ratio_cell(const std::optional<Interval>& found, bool differs) {
-  if (!found) return "&ndash;";
+  if (!found) return "";
   const std::string text =
       cell(found->value, found->low, found->high, [](double v) { return ratio_text(v); });
   return differs ? "<span class=\"differs\">" + text + "</span>" : text;
@@ -92,32 +97,57 @@ std::string ratio_cell(const std::optional<Interval>& found, bool differs) {
 const char* const kPoolKey = "<span class=\"key pool\"></span>pool";
 const char* const kKernelKey = "<span class=\"key\"></span>kernel";
 
+// The columns of a table: both arms, or the paths that connects took.
+std::vector<const ArmTotals*> columns_of(const Comparison& c) {
+  std::vector<const ArmTotals*> columns;
+  for (const ArmTotals* arm : {&c.pool, &c.kernel}) {
+    if (c.two_arms || arm->latency.count > 0) columns.push_back(arm);
+  }
+  return columns;
+}
+
+Row head_of(const Comparison& c) {
+  Row head{""};
+  for (const ArmTotals* arm : columns_of(c))
+    head.emplace_back(arm == &c.pool ? kPoolKey : kKernelKey);
+  return head;
+}
+
+std::string test_words(const Comparison& c) {
+  if (c.differences.size() < kFewestPairs) return "";
+  return fmt::format(" Wilcoxon signed-rank test of the pairs' medians: W = {:g}, {}{}.",
+                     c.medians.w, html_escape(p_text(c.medians.p)),
+                     c.medians.exact ? " (exact)" : "");
+}
+
 std::string latency_section(const Comparison& c) {
   std::vector<Row> rows;
   for (const QuantileRow& row : c.quantiles) {
-    Row cells{row.label, us_cell(row.pool)};
-    if (c.two_arms)
-      cells.insert(cells.end(), {us_cell(row.kernel), ratio_cell(row.ratio, row.differs())});
+    Row cells{row.label};
+    for (const ArmTotals* arm : columns_of(c)) {
+      cells.push_back(us_cell(arm == &c.pool ? row.pool : row.kernel, *arm));
+    }
+    if (c.two_arms) cells.push_back(ratio_cell(row.ratio, row.differs()));
     rows.push_back(std::move(cells));
   }
+  const std::string heading = "<h2>Latency of connect(), in microseconds</h2>\n";
+  Row head = head_of(c);
   if (!c.two_arms) {
-    return "<h2>Latency of connect(), in microseconds</h2>\n" +
-           html_table({"percentile", "connect()"}, rows) +
-           "<p class=\"quiet\">Small: 95 % interval, by bootstrap over time slices.</p>\n";
+    return heading + html_table(head, rows) +
+           "<p class=\"quiet\">By the path that the connects ended on. Small: 95 % interval, by "
+           "bootstrap over time slices.</p>\n";
   }
+  head.emplace_back("kernel / pool");
   const bool differs = c.cpu_ratio && excludes_one(*c.cpu_ratio);
-  rows.push_back({"CPU time, mean", us_cell(c.pool.cpu_us), us_cell(c.kernel.cpu_us),
-                  ratio_cell(c.cpu_ratio, differs)});
-  return "<h2>Latency of connect(), in microseconds</h2>\n" +
-         html_table({"", kPoolKey, kKernelKey, "kernel / pool"}, rows) +
+  rows.push_back({"CPU time, mean", us_cell(c.pool.cpu_us, c.pool),
+                  us_cell(c.kernel.cpu_us, c.kernel), ratio_cell(c.cpu_ratio, differs)});
+  return heading + html_table(head, rows) +
          fmt::format(
              "<p class=\"quiet\">Small: 95 % interval, by bootstrap over the pairs of blocks "
              "({} resamples). Bold: the interval of the ratio does not contain 1. CPU time is "
-             "that of the calling thread in about one call of 16 ({} and {} calls). "
-             "Wilcoxon signed-rank test of the pairs' medians: W = {:g}, {}{}.</p>\n",
+             "that of the calling thread in about one call of 16 ({} and {} calls).{}</p>\n",
              kResamples, count_text(c.pool.latency.cpu_samples),
-             count_text(c.kernel.latency.cpu_samples), c.medians.w,
-             html_escape(p_text(c.medians.p)), c.medians.exact ? " (exact)" : "");
+             count_text(c.kernel.latency.cpu_samples), test_words(c));
 }
 
 std::string against_section(const Against& against) {
@@ -138,20 +168,22 @@ std::string against_section(const Against& against) {
 }
 
 std::string rate(const ArmTotals& arm) {
-  if (arm.seconds <= 0) return "&ndash;";
   return count_text(
       static_cast<std::uint64_t>(static_cast<double>(arm.latency.count) / arm.seconds));
 }
 
 std::string occupancy(const ArmTotals& arm) {
-  if (!arm.occupancy) return "&ndash;";
+  if (!arm.occupancy) return "no lane";
   return cell(arm.occupancy->median, arm.occupancy->low, arm.occupancy->high, percent_text);
 }
 
 std::string counts_section(const Comparison& c, const Trial& trial) {
+  if (c.connects() == 0) return "<p>No connects in this time.</p>\n";
   std::vector<Row> rows;
   const auto add = [&](const char* name, const auto& text) {
-    rows.push_back(c.two_arms ? Row{name, text(c.pool), text(c.kernel)} : Row{name, text(c.pool)});
+    Row cells{name};
+    for (const ArmTotals* arm : columns_of(c)) cells.push_back(text(*arm));
+    rows.push_back(std::move(cells));
   };
   add(c.two_arms ? "blocks" : "time slices",
       [](const ArmTotals& a) { return std::to_string(a.blocks); });
@@ -160,14 +192,14 @@ std::string counts_section(const Comparison& c, const Trial& trial) {
   add("connects a second", rate);
   add("errors", [](const ArmTotals& a) { return count_text(a.latency.errors); });
   add("of these EADDRNOTAVAIL", [](const ArmTotals& a) { return count_text(a.latency.no_port); });
-  add("fell back to the kernel's path",
-      [&](const ArmTotals& a) { return &a == &c.kernel ? "&ndash;" : count_text(a.fallbacks); });
+  if (c.two_arms) {
+    rows.push_back({"fell back to the kernel's path", count_text(c.pool.fallbacks), ""});
+  }
   add("longest, us", [](const ArmTotals& a) {
-    return a.latency.count == 0 ? "&ndash;" : us_text(to_us(a.latency.max_ns));
+    return a.latency.count == 0 ? std::string(kNoConnects) : us_text(to_us(a.latency.max_ns));
   });
   add("ports taken, fullest lane", occupancy);
-  std::string text = "<h2>Connects, errors and fallbacks</h2>\n" +
-                     html_table(c.two_arms ? Row{"", kPoolKey, kKernelKey} : Row{"", "all"}, rows);
+  std::string text = "<h2>Connects, errors and fallbacks</h2>\n" + html_table(head_of(c), rows);
   std::vector<Row> reasons;
   for (std::size_t i = 0; i < kFallbackReasons; ++i) {
     if (trial.total.fallbacks[i] == 0) continue;
@@ -197,6 +229,10 @@ std::string environment_section(const Trial& trial) {
   return "<h2>Where and how</h2>\n" + html_table({}, rows, "text");
 }
 
+std::string quantile_cell(const Block& block, double q) {
+  return block.latency.count == 0 ? "" : us_text(quantile_us(block.latency, q));
+}
+
 std::string blocks_section(const Comparison& c) {
   std::vector<Row> rows;
   for (const Block& block : c.blocks) {
@@ -205,9 +241,9 @@ std::string blocks_section(const Comparison& c) {
     cells.insert(
         cells.end(),
         {fmt::format("{:.1f}", block.start_s), count_text(block.latency.count),
-         us_text(quantile_us(block.latency, 0.5)), us_text(quantile_us(block.latency, 0.99)),
-         count_text(block.latency.errors), count_text(block.fallbacks),
-         std::isnan(block.occupancy) ? "&ndash;" : html_escape(percent_text(block.occupancy))});
+         quantile_cell(block, 0.5), quantile_cell(block, 0.99), count_text(block.latency.errors),
+         count_text(block.fallbacks),
+         std::isnan(block.occupancy) ? "no lane" : html_escape(percent_text(block.occupancy))});
     rows.push_back(std::move(cells));
   }
   if (rows.empty()) return "";
@@ -216,27 +252,30 @@ std::string blocks_section(const Comparison& c) {
   head.insert(head.end(),
               {"start, s", "connects", "p50, us", "p99, us", "errors", "fallbacks", "ports taken"});
   return fmt::format("<details>\n<summary>Every {}</summary>\n{}</details>\n",
-                     c.two_arms ? "block" : "time slice", html_table(head, rows));
+                     c.two_arms ? "block" : "time slice", html_table(head, rows, "wide-table"));
 }
 
 std::string sections(const Comparison& c, const Trial& trial) {
   std::string text;
-  if (c.pool.latency.count + c.kernel.latency.count > 0) {
+  if (c.connects() > 0) {
     text += latency_section(c);
-    text += figure("Percentile by percentile", percentile_chart(c),
+    text += figure("Percentile by percentile", c, percentile_chart,
                    "Each step to the right is a rarer, slower call. The shaded band is the 95 % "
-                   "interval. A curve ends where fewer than 10 calls lie beyond it.");
-    text += figure(c.two_arms ? "Tail of each block, by ports taken" : "Tail by ports taken",
-                   occupancy_chart(c),
+                   "interval. A curve ends where fewer than 10 calls lie beyond it. Values of "
+                   "this and the other pictures: under the pointer, by a tap, or with Tab and the "
+                   "arrow keys.");
+    text += figure(c.two_arms ? "Tail of each block, by ports taken" : "Tail by ports taken", c,
+                   occupancy_chart,
                    "The p99 of every block with at least 100 connects, against the share of ports "
                    "that could not be claimed at its end, in the fullest lane.");
-    text +=
-        c.two_arms
-            ? figure("Pair by pair", difference_chart(c),
-                     "Each point is the ratio of the medians of two neighbouring blocks. Points "
-                     "that lie on both sides of 1 show no difference; a slope shows that something "
-                     "changed on the way.")
-            : figure("As time goes by", time_chart(c), "Median and p99 of each time slice.");
+    text += c.two_arms
+                ? figure("Pair by pair", c, difference_chart,
+                         "Each point is the ratio of the medians of two neighbouring blocks. "
+                         "Points that lie on both sides of 1 show no difference; a slope shows "
+                         "that something changed on the way.")
+                : figure("As time goes by", c, time_chart,
+                         "Median and, thin, p99 of each time slice, by the path that the "
+                         "connects ended on.");
   }
   if (c.against) text += against_section(*c.against);
   text += counts_section(c, trial);

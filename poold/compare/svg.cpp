@@ -12,15 +12,13 @@
 namespace portpool {
 namespace {
 
-constexpr double kWidth = 760;
-constexpr double kHeight = 340;
-constexpr double kLeft = 66;
-constexpr double kRight = 60;  // room for the names at the ends of lines
-constexpr double kTop = 14;
-constexpr double kBottom = 48;
 constexpr double kNameHeight = 14;
+constexpr double kLetterWidth = 7.5;  // of most letters, at most
 
+// Short: there is little room on a phone.
 std::string tick_label(double value) {
+  if (value >= 1e6) return fmt::format("{:g}M", value / 1e6);
+  if (value >= 1e4) return fmt::format("{:g}k", value / 1e3);
   return value >= 1000 ? count_text(static_cast<std::uint64_t>(std::llround(value)))
                        : fmt::format("{:g}", value);
 }
@@ -79,19 +77,21 @@ std::vector<Tick> round_ticks(double low, double high, int wanted, std::string_v
   return ticks;
 }
 
-Chart::Chart(std::string title, std::string x_label, std::string y_label, Axis x, Axis y)
-    : title_(std::move(title)),
+Chart::Chart(const ChartSize& size, std::string title, std::string x_label, std::string y_label,
+             Axis x, Axis y)
+    : size_(size),
+      title_(std::move(title)),
       x_label_(std::move(x_label)),
       y_label_(std::move(y_label)),
       x_(std::move(x)),
       y_(std::move(y)) {}
 
 double Chart::x_of(double value) const {
-  return kLeft + x_.place(value) * (kWidth - kLeft - kRight);
+  return size_.left + x_.place(value) * (size_.width - size_.left - size_.right);
 }
 
 double Chart::y_of(double value) const {
-  return kHeight - kBottom - y_.place(value) * (kHeight - kTop - kBottom);
+  return size_.height - size_.bottom - y_.place(value) * (size_.height - size_.top - size_.bottom);
 }
 
 std::string Chart::path(std::span<const Point> points, char first) const {
@@ -121,7 +121,7 @@ void Chart::line(std::span<const Point> points, std::string_view css, std::strin
   }
   name_places_.push_back(y);
   body_ += fmt::format("<text class=\"name {}\" x=\"{:.1f}\" y=\"{:.1f}\">{}</text>\n", css,
-                       x_of(points.back().x) + 6, y, html_escape(name));
+                       size_.width - size_.right + 6, y, html_escape(name));
 }
 
 void Chart::mark(Point at, std::string_view css, const std::string& tip) {
@@ -146,50 +146,58 @@ void Chart::whisker(double x, double low, double high, std::string_view css) {
 }
 
 void Chart::level(double y) {
-  body_ += fmt::format("<path class=\"level\" d=\"M{:.1f} {:.1f}H{:.1f}\"/>\n", kLeft, y_of(y),
-                       kWidth - kRight);
+  body_ += fmt::format("<path class=\"level\" d=\"M{:.1f} {:.1f}H{:.1f}\"/>\n", size_.left, y_of(y),
+                       size_.width - size_.right);
 }
 
 void Chart::upright(double x, std::string_view label) {
   body_ += fmt::format(
       "<path class=\"level\" d=\"M{:.1f} {:.1f}V{:.1f}\"/><text class=\"note\" x=\"{:.1f}\" "
       "y=\"{:.1f}\">{}</text>\n",
-      x_of(x), kTop, kHeight - kBottom, x_of(x) + 5, kTop + 12, html_escape(label));
+      x_of(x), size_.top, size_.height - size_.bottom, x_of(x) + 5, size_.top + 12,
+      html_escape(label));
 }
 
 void Chart::strip(double x0, double x1, const std::string& tip) {
   body_ += fmt::format(
       "<rect class=\"strip\" x=\"{:.1f}\" y=\"{:.1f}\" width=\"{:.1f}\" "
       "height=\"{:.1f}\"><title>{}</title></rect>\n",
-      x_of(x0), kTop, std::max(0.0, x_of(x1) - x_of(x0)), kHeight - kTop - kBottom,
-      html_escape(tip));
+      x_of(x0), size_.top, std::max(0.0, x_of(x1) - x_of(x0)),
+      size_.height - size_.top - size_.bottom, html_escape(tip));
 }
 
 std::string Chart::svg() const {
-  const double bottom = kHeight - kBottom;
+  const double bottom = size_.height - size_.bottom;
   std::string text = fmt::format(
-      "<svg viewBox=\"0 0 {} {}\" role=\"img\" aria-label=\"{}\">\n<g class=\"axes\">\n", kWidth,
-      kHeight, html_escape(title_));
+      "<svg class=\"{}\" viewBox=\"0 0 {} {}\" role=\"group\" aria-label=\"{}\">\n"
+      "<g class=\"axes\" aria-hidden=\"true\">\n",
+      size_.css, size_.width, size_.height, html_escape(title_));
   for (const Tick& tick : y_.ticks()) {
     text += fmt::format(
         "<path class=\"grid\" d=\"M{:.1f} {:.1f}H{:.1f}\"/><text x=\"{:.1f}\" y=\"{:.1f}\" "
         "text-anchor=\"end\">{}</text>\n",
-        kLeft, y_of(tick.at), kWidth - kRight, kLeft - 8, y_of(tick.at) + 4,
+        size_.left, y_of(tick.at), size_.width - size_.right, size_.left - 8, y_of(tick.at) + 4,
         html_escape(tick.label));
   }
+  double free = 0;  // where the next label may begin
   for (const Tick& tick : x_.ticks()) {
-    text += fmt::format(
-        "<path class=\"grid\" d=\"M{0:.1f} {1:.1f}V{2:.1f}\"/><text x=\"{0:.1f}\" y=\"{3:.1f}\" "
-        "text-anchor=\"middle\">{4}</text>\n",
-        x_of(tick.at), kTop, bottom, bottom + 18, html_escape(tick.label));
+    const double x = x_of(tick.at);
+    text += fmt::format("<path class=\"grid\" d=\"M{:.1f} {:.1f}V{:.1f}\"/>", x, size_.top, bottom);
+    const double half = static_cast<double>(tick.label.size()) * kLetterWidth / 2;
+    if (x - half >= free) {
+      free = x + half + kLetterWidth;
+      text += fmt::format("<text x=\"{:.1f}\" y=\"{:.1f}\" text-anchor=\"middle\">{}</text>", x,
+                          bottom + 18, html_escape(tick.label));
+    }
+    text += "\n";
   }
   text += fmt::format(
       "<text class=\"label\" x=\"{:.1f}\" y=\"{:.1f}\" text-anchor=\"middle\">{}</text>\n",
-      (kLeft + kWidth - kRight) / 2, kHeight - 8, html_escape(x_label_));
+      (size_.left + size_.width - size_.right) / 2, size_.height - 8, html_escape(x_label_));
   text += fmt::format(
-      "<text class=\"label\" transform=\"translate(14 {:.1f}) rotate(-90)\" "
+      "<text class=\"label\" transform=\"translate(13 {:.1f}) rotate(-90)\" "
       "text-anchor=\"middle\">{}</text>\n</g>\n",
-      (kTop + bottom) / 2, html_escape(y_label_));
+      (size_.top + bottom) / 2, html_escape(y_label_));
   return text + body_ + "</svg>\n";
 }
 

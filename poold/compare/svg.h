@@ -1,4 +1,5 @@
 // A chart as SVG, without script or outside style: what it looks like is up to the page's classes.
+// What tells something when it is pointed at has it as its title.
 #pragma once
 
 #include <span>
@@ -37,6 +38,22 @@ class Axis {
 // About `wanted` round steps from low to high.
 std::vector<Tick> round_ticks(double low, double high, int wanted, std::string_view unit);
 
+// Where things are in a chart, in the units that it is drawn in.
+struct ChartSize {
+  const char* css;
+  double width;
+  double height;
+  double left;
+  double right;  // room for the names of lines
+  double top;
+  double bottom;
+  int ticks;  // about so many on a linear axis
+};
+// Drawn for a screen or paper, and for a phone: scaled down, the letters of the first could not be
+// read there. The page shows one of the two.
+inline constexpr ChartSize kWideChart{"wide", 760, 340, 70, 84, 14, 50, 8};
+inline constexpr ChartSize kNarrowChart{"narrow", 330, 300, 60, 76, 12, 48, 4};
+
 struct Point {
   double x;
   double y;
@@ -45,11 +62,12 @@ struct Point {
 class Chart {
  public:
   // `title`: for those who do not see the picture.
-  Chart(std::string title, std::string x_label, std::string y_label, Axis x, Axis y);
+  Chart(const ChartSize& size, std::string title, std::string x_label, std::string y_label, Axis x,
+        Axis y);
 
   // The area between two lines, for intervals.
   void band(std::span<const Point> low, std::span<const Point> high, std::string_view css);
-  // With its name written at its end.
+  // With its name beside its end, in the margin.
   void line(std::span<const Point> points, std::string_view css, std::string_view name = "");
   // css "pool" is drawn round, any other square: not by colour alone.
   void mark(Point at, std::string_view css, const std::string& tip);
@@ -67,6 +85,7 @@ class Chart {
   double x_of(double value) const;
   double y_of(double value) const;
 
+  ChartSize size_;
   std::string title_;
   std::string x_label_;
   std::string y_label_;

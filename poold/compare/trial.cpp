@@ -19,6 +19,7 @@ void append(Block& block, const Block& later) {
   block.merged += later.merged;
   block.length_s += later.length_s;
   block.latency.add(later.latency);
+  for (std::size_t i = 0; i < block.paths.size(); ++i) block.paths[i].add(later.paths.at(i));
   block.fallbacks += later.fallbacks;
   block.other_arm += later.other_arm;
   block.occupancy = later.occupancy;
@@ -27,7 +28,11 @@ void append(Block& block, const Block& later) {
 Block block_between(const Report& begin, const Report& end, const Route* arm) {
   const Report difference = end.since(begin);
   Block block;
-  if (arm != nullptr) block.arm = *arm;
+  if (arm != nullptr) {
+    block.arm = *arm;
+  } else {
+    block.paths = {difference.path(Route::pool), difference.path(Route::kernel)};
+  }
   for (const LatencyReport& part : difference.latency) {
     if (arm != nullptr && part.arm != *arm) {
       block.other_arm += part.latency.count;

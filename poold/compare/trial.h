@@ -14,12 +14,17 @@ struct Block {
   std::uint32_t number = 0;  // as in the segment: 1 and 2, 3 and 4, ... are pairs
   std::uint32_t merged = 1;  // how many of the segment's blocks it is: their sum
   Route arm = Route::pool;
-  double start_s = 0;           // since the measurement began
-  double length_s = 0;          // measured time: without the dropped beginning
-  LatencySum latency;           // of the connects that were assigned to the arm
+  double start_s = 0;   // since the measurement began
+  double length_s = 0;  // measured time: without the dropped beginning
+  LatencySum latency;   // of the connects that were assigned to the arm
+  // The same by the path that they ended on, pool and kernel; of a measurement with one arm alone.
+  std::vector<LatencySum> paths;
   std::uint64_t fallbacks = 0;  // pool arm: those that ended on the kernel's path
   std::uint64_t other_arm = 0;  // connects of the other arm that ended in this block
   double occupancy = 0;  // of the fullest lane, 0..1, at the end of the block; NaN without a lane
+
+  // For blocks that have `paths`.
+  const LatencySum& path(Route which) const { return paths.at(static_cast<std::size_t>(which)); }
 };
 
 // Adds what a later block of the same arm counted; number, arm and start stay.

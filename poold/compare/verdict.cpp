@@ -46,9 +46,8 @@ std::string tail_sentence(const QuantileRow& p99) {
 }
 
 Verdict verdict_of(const Comparison& c) {
-  if (!c.two_arms) return c.pool.latency.count == 0 ? Verdict::no_connects : Verdict::measured;
-  if (c.pairs > 0 && c.pool.latency.count + c.kernel.latency.count == 0)
-    return Verdict::no_connects;
+  if (!c.two_arms) return c.connects() == 0 ? Verdict::no_connects : Verdict::measured;
+  if (c.pairs > 0 && c.connects() == 0) return Verdict::no_connects;
   if (c.pairs < kFewestPairs) return Verdict::too_few_blocks;
   if (c.differences.size() < kFewestPairs || !c.quantiles[0].ratio) return Verdict::too_few_samples;
   if (c.medians.p >= kSignificance || !c.quantiles[0].differs()) return Verdict::no_difference;
@@ -56,18 +55,20 @@ Verdict verdict_of(const Comparison& c) {
 }
 
 std::string measured_sentence(const Comparison& c) {
-  const std::uint64_t count = c.pool.latency.count;
+  const std::uint64_t kernel = c.kernel.latency.count;
   std::string text = fmt::format(
-      "{} TCP connects, {} of them on the kernel's path", count_text(count),
-      c.pool.fallbacks == 0
-          ? "none"
-          : percent_text(static_cast<double>(c.pool.fallbacks) / static_cast<double>(count)));
-  for (const std::size_t i : {0, 2}) {
-    if (c.quantiles[i].pool) {
-      text += fmt::format("{} {} us", i == 0 ? ": median" : ", p99", us_text(*c.quantiles[i].pool));
-    }
+      "{} TCP connects, {} of them on the kernel's path.", count_text(c.connects()),
+      kernel == 0 ? "none"
+                  : percent_text(static_cast<double>(kernel) / static_cast<double>(c.connects())));
+  for (const auto& [name, found] :
+       {std::pair("pool", &QuantileRow::pool), std::pair("kernel", &QuantileRow::kernel)}) {
+    const std::optional<Interval>& median = c.quantiles[0].*found;
+    const std::optional<Interval>& p99 = c.quantiles[2].*found;
+    if (!median) continue;
+    text += fmt::format(" By the {}: median {} us", name, us_text(*median));
+    text += p99 ? fmt::format(", p99 {} us.", us_text(*p99)) : ".";
   }
-  return text + ".";
+  return text;
 }
 
 std::string sentence_of(const Comparison& c) {
@@ -79,7 +80,7 @@ std::string sentence_of(const Comparison& c) {
       return c.two_arms
                  ? "No verdict: no TCP connect passed through the shim. Is a program running "
                    "under it, and connecting? poold status shows how many are attached."
-                 : "No TCP connect passed through the shim.";
+                 : "No connects in this time: no TCP connect passed through the shim.";
     case Verdict::too_few_blocks:
       return fmt::format(
           "No verdict: too few blocks, {} complete {} of them where {} are needed. Measure longer, "
@@ -119,12 +120,14 @@ void add_notes_on_calls(Comparison& c) {
                                          percent_text(pool_failed), percent_text(kernel_failed));
     c.notes.push_back(fmt::format(
         "{} ended in an error. The time that they took is in the figures: read these with care.",
-        c.two_arms ? arms : percent_text(pool_failed) + " of the connects"));
+        c.two_arms
+            ? arms
+            : percent_text(share(c.pool.latency.errors + c.kernel.latency.errors, c.connects())) +
+                  " of the connects"));
   }
   std::uint64_t strays = 0;
   for (const Block& block : c.blocks) strays += block.other_arm;
-  if (const double stray = share(strays, c.pool.latency.count + c.kernel.latency.count);
-      stray > 0.05) {
+  if (const double stray = share(strays, c.connects()); stray > 0.05) {
     c.notes.push_back(fmt::format(
         "{} connects ended in a block of the other arm ({} of all): they lasted past its end, the "
         "machine was too busy for the switch to be seen at once, or programs run with "
@@ -161,10 +164,10 @@ void add_notes(Comparison& c, const Trial& trial) {
   }
   std::string missing;
   for (const QuantileRow& row : c.quantiles) {
-    const bool told = row.pool && (row.kernel || !c.two_arms);
+    const bool told = c.two_arms ? row.pool && row.kernel : row.pool || row.kernel;
     if (!told) missing += (missing.empty() ? "" : ", ") + row.label;
   }
-  if (!missing.empty() && c.pool.latency.count + c.kernel.latency.count > 0) {
+  if (!missing.empty() && c.connects() > 0) {
     c.notes.push_back(
         fmt::format("Too few samples for {}: at least 10 connects must lie beyond it.", missing));
   }

@@ -169,7 +169,7 @@ TEST(PageTest, WhatIsQuotedCannotBecomePartOfThePage) {
 }
 
 TEST(PageTest, RefersToNothingOutside) {
-  const Trial trial = trial_of(12, {5}, {50});
+  const Trial trial = run_of(12, {5}, {50});
   for (const bool two_arms : {true, false}) {
     const std::string page = comparison_as_html(compare(trial, two_arms), trial);
     EXPECT_TRUE(contains(page, "default-src 'none'"));
@@ -180,6 +180,55 @@ TEST(PageTest, RefersToNothingOutside) {
     EXPECT_EQ(contains(page, "Pair by pair"), two_arms);
     EXPECT_EQ(contains(page, "As time goes by"), !two_arms);
   }
+}
+
+// A run has no arms, but two paths.
+TEST(ComparisonTest, OneArmTellsThePathsApart) {
+  const Trial trial = run_of(10, {5}, {50, 100});
+  const Comparison c = compare(trial, false);
+  EXPECT_EQ(c.verdict, Verdict::measured);
+  EXPECT_EQ(c.pool.latency.count, 5000U);
+  EXPECT_EQ(c.kernel.latency.count, 1000U);
+  EXPECT_TRUE(contains(c.sentence,
+                       "6,000 TCP connects, 17 % of them on the kernel's path. By the "
+                       "pool: median 5."))
+      << c.sentence;
+  EXPECT_TRUE(contains(c.sentence, "By the kernel: median 49.")) << c.sentence;
+  ASSERT_TRUE(c.quantiles[0].pool);
+  ASSERT_TRUE(c.quantiles[0].kernel);
+  EXPECT_NEAR(c.quantiles[0].pool->value, 5, 0.5);
+  EXPECT_NEAR(c.quantiles[0].kernel->value, 50, 5);
+  EXPECT_FALSE(c.quantiles[0].ratio) << "nothing is compared";
+  const std::string page = comparison_as_html(c, trial);
+  for (const char* part : {">pool</th>", ">kernel</th>", "pool p99", "kernel p50"}) {
+    EXPECT_TRUE(contains(page, part)) << part;
+  }
+  EXPECT_FALSE(contains(page, "kernel / pool"));
+  EXPECT_FALSE(contains(page, "Wilcoxon"));
+}
+
+TEST(ComparisonTest, OneArmWithOnePathShowsThatOne) {
+  const Trial trial = run_of(10, {5}, {50, 0});
+  const std::string page = comparison_as_html(compare(trial, false), trial);
+  EXPECT_TRUE(contains(page, ">pool</th>"));
+  EXPECT_FALSE(contains(page, ">kernel</th>"));
+}
+
+// Not a p-value of 1, and no dash for each figure that there is none of.
+TEST(PageTest, OfNothingSaysSoInWords) {
+  for (const bool two_arms : {true, false}) {
+    const Trial trial = run_of(10, {5, 0}, {50, 0});
+    const std::string page = comparison_as_html(compare(trial, two_arms), trial);
+    EXPECT_TRUE(contains(page, "No connects in this time."));
+    for (const char* part : {"&ndash;", "p = 1", "Wilcoxon", "<svg"}) {
+      EXPECT_FALSE(contains(page, part)) << part;
+    }
+  }
+  const Trial one_sided = trial_of(10, {5}, {50, 0});
+  const std::string page = comparison_as_html(compare(one_sided, true), one_sided);
+  EXPECT_TRUE(contains(page, "<span class=\"quiet\">no connects</span>"));
+  EXPECT_FALSE(contains(page, "p = 1"));
+  EXPECT_FALSE(contains(page, "&ndash;"));
 }
 
 TEST(PageTest, EveryPageHasAnotherNonce) {

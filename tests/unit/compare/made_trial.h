@@ -44,6 +44,16 @@ inline Trial trial_of(std::size_t pairs, Arm pool, Arm kernel, double drift = 0.
   return trial;
 }
 
+// The same as a measurement with one arm: those of the pool's blocks ended on the pool's path.
+inline Trial run_of(std::size_t pairs, Arm pool, Arm kernel) {
+  Trial trial = trial_of(pairs, pool, kernel);
+  for (Block& block : trial.blocks) {
+    block.paths.resize(2);
+    block.paths[static_cast<std::size_t>(block.arm)] = block.latency;
+  }
+  return trial;
+}
+
 inline bool contains(const std::string& text, const std::string& part) {
   return text.find(part) != std::string::npos;
 }

@@ -101,6 +101,7 @@ TEST_F(Percentiles, Comparison) {
     block.number = number;
     block.length_s = 1;
     block.latency = calls;
+    block.paths = {calls, {}};
     trial.blocks.push_back(block);
   }
   const portpool::Comparison comparison = compare(trial, false);
