@@ -88,20 +88,28 @@ class Recording {
   std::optional<BlockSampler> sampler_;
 };
 
-// The command has ended: whatever fails from here on, its status is what the caller gets.
-void print_end(const Report& report, const std::string& not_covered, OutputFile& json,
-               Recording& recording) {
+constexpr int kNotWritten = 2;
+
+// The command has ended with `status`: what it says of itself goes to the caller, whatever fails
+// from here on. But where it was content, and a file that was asked for could not be written, not
+// all went well.
+int print_end(int status, const Report& report, const std::string& not_covered, OutputFile& json,
+              Recording& recording) {
   tell("{}", report_summary(report, not_covered));
+  bool written = true;
   try {
     if (json) json.write(report_as_json(report) + "\n");
   } catch (const std::exception& error) {
     tell("poold: {}\n", error.what());
+    written = false;
   }
   try {
     recording.finish();
   } catch (const std::exception& error) {
     tell("poold: {}\n", error.what());
+    written = false;
   }
+  return status != 0 || written ? status : kNotWritten;
 }
 
 // It would end before it begins, with words that do not say what to do here.
@@ -147,8 +155,8 @@ int run(const RunOptions& options) {
     Recording recording(loop, shared->view(), options);
     run_to_end(loop, child, options.command, shim_environment(library, options.socket, mode));
     tell("portpool: used the running poold (pid {}); all its clients count\n", before.pid);
-    print_end(read_report(shared->view()).since(before), not_covered(), json, recording);
-    return child.exit_status();
+    return print_end(child.exit_status(), read_report(shared->view()).since(before), not_covered(),
+                     json, recording);
   }
   const PrivateFolder folder;
   Config config = private_config(folder.socket(), options.sources);
@@ -156,8 +164,7 @@ int run(const RunOptions& options) {
   Daemon daemon(loop, config);
   Recording recording(loop, daemon.view(), options);
   run_to_end(loop, child, options.command, shim_environment(library, config.socket, mode));
-  print_end(read_report(daemon.view()), not_covered(), json, recording);
-  return child.exit_status();
+  return print_end(child.exit_status(), read_report(daemon.view()), not_covered(), json, recording);
 }
 
 }  // namespace

@@ -113,7 +113,7 @@ TEST_F(RunCommand, PrivateDaemonAndJsonReport) {
 }
 
 // A file that cannot be written is told before anything has been done in vain; later it is no
-// reason to change the program's own status.
+// reason to change the program's own status, unless that says that all went well.
 TEST_F(RunCommand, FilesAreTriedFirst) {
   const TempDir reports;
   for (const char* option : {"--json", "--report"}) {
@@ -127,6 +127,8 @@ TEST_F(RunCommand, FilesAreTriedFirst) {
                  environment());
     EXPECT_EQ(full.wait(), 7) << option;
     EXPECT_NE(full.err().find("/dev/full"), std::string::npos) << full.err();
+    Process content({poold_path(), "run", option, "/dev/full", "--", "true"}, environment());
+    EXPECT_EQ(content.wait(), 2) << option;
   }
 }
 
