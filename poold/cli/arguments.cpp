@@ -4,7 +4,7 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
-#include <map>
+#include <limits>
 #include <memory>
 #include <sstream>
 #include <string>
@@ -15,6 +15,7 @@
 #include "cli/commands.h"
 #include "cli/generated.h"
 #include "cli/help.h"
+#include "cli/numbers.h"
 #include "portpool/handover.h"
 
 namespace portpool {
@@ -102,9 +103,10 @@ void add_status(CLI::App& program, int& status) {
   command->add_option("--path", options->path, "With --hgrm: only connects that ended on this path")
       ->check(routes)
       ->needs(hgrm);
-  command->add_option("--lanes", options->lanes.most, "So many lanes, the first in order")
+  add_count_option(*command, "--lanes", options->lanes.most, 0, 1'000'000,
+                   "So many lanes, the first in order")
       ->type_name("N")
-      ->capture_default_str();
+      ->default_str(std::to_string(options->lanes.most));
   command
       ->add_option_function<std::string>(
           "--sort",
@@ -156,11 +158,10 @@ void add_top(CLI::App& program, int& status) {
   CLI::App* command = program.add_subcommand("top", "Watch a daemon's figures on the full screen");
   auto options = std::make_shared<TopOptions>();
   add_socket_option(*command, options->socket);
-  CLI::Option* interval =
-      command->add_option("--interval", options->interval, "Seconds between two readings")
-          ->check(CLI::Range(0.1, 86400.0))
-          ->type_name("SECONDS")
-          ->capture_default_str();
+  CLI::Option* interval = add_number_option(*command, "--interval", options->interval, 0.1, 86'400,
+                                            "seconds", "Seconds between two readings")
+                              ->type_name("SECONDS")
+                              ->default_str(fmt::format("{}", options->interval));
   command->add_flag("--once", options->once, "Print the figures once, as \"poold status\" does");
   command->footer(
       "Keys: q quit, s < > sort, r reverse, arrows and PgUp PgDn scroll, g histogram, p pause,\n"
@@ -177,7 +178,7 @@ void add_trace(CLI::App& program, int& status) {
       program.add_subcommand("trace", "Print one line for each connect call, as it happens");
   auto options = std::make_shared<TraceOptions>();
   add_socket_option(*command, options->socket);
-  command->add_option("-p,--pid", options->filter.pids, "Only these processes")->delimiter(',');
+  add_pids_option(*command, "-p,--pid", options->filter.pids, "Only these processes");
   command
       ->add_option_function<std::vector<std::string>>(
           "--destination",
@@ -197,8 +198,8 @@ void add_trace(CLI::App& program, int& status) {
           "Only connects to this address or prefix (and port)")
       ->delimiter(',')
       ->type_name("HOST[:PORT]");
-  command->add_option("--min-us", options->filter.min_us, "Only calls that took as long as this")
-      ->check(CLI::Range(0.0, 1e9))
+  add_number_option(*command, "--min-us", options->filter.min_us, 0, 1e9, "microseconds",
+                    "Only calls that took as long as this")
       ->type_name("US");
   command
       ->add_option("--comm", options->filter.comms,
@@ -211,8 +212,8 @@ void add_trace(CLI::App& program, int& status) {
                     "Print at the end how many calls there were by destination, path or reason, "
                     "and error");
   command->add_flag("-v,--verbose", options->wide, "All columns: more than 80");
-  command->add_option("--duration", options->seconds, "End after so many seconds")
-      ->check(CLI::Range(0.001, 1e9))
+  add_number_option(*command, "--duration", options->seconds, 0.001, 1e9, "seconds",
+                    "End after so many seconds")
       ->type_name("SECONDS");
   command->add_flag("--json", options->json, "Print each call as a line of JSON");
   command->footer(
@@ -226,23 +227,11 @@ void add_compare(CLI::App& program, int& status) {
       "compare", "Compare connect() by pool and by kernel, in turn, in randomised time blocks");
   auto options = std::make_shared<CompareOptions>();
   add_socket_option(*command, options->socket);
-  const std::map<std::string, double> units = {{"ms", 0.001}, {"s", 1}, {"m", 60}, {"h", 3600}};
-  const CLI::Validator is_a_time(
-      [](std::string& seconds) {
-        return std::stod(seconds) > 0 ? std::string()
-                                      : "a time above 0 is needed, like 500ms, 2s or 1m";
-      },
-      "");
-  const auto time_option = [&](const char* name, double& value, const std::string& help) {
-    command->add_option(name, value, help)
-        ->transform(CLI::AsNumberWithUnit(units, CLI::AsNumberWithUnit::CASE_SENSITIVE, "TIME"))
-        ->check(is_a_time)
-        ->type_name("TIME");
-  };
-  time_option("--block", options->block, "How long an arm is in force: 500ms, 2s, 1m [2s]");
-  time_option("--duration", options->duration,
-              "How long to measure [60s; a command: until it ends]. A command that still runs then "
-              "gets SIGTERM");
+  add_time_option(*command, "--block", options->block, "20ms", "1h",
+                  "How long an arm is in force: 500ms, 2s, 1m [2s]");
+  add_time_option(*command, "--duration", options->duration, "240ms", "8760h",
+                  "How long to measure [60s; a command: until it ends]. A command that still runs "
+                  "then gets SIGTERM");
   const auto output_option = [&](const char* name, OutputChoice& choice, const char* what) {
     return command
         ->add_option(name, choice.file, fmt::format("Print {}, or write it to this file", what))
@@ -265,10 +254,9 @@ void add_compare(CLI::App& program, int& status) {
       ->expected(1)
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
       ->type_name("CONDITION");
-  command
-      ->add_option("--seed", options->seed,
-                   "Repeats the order of blocks and the intervals of "
-                   "an earlier comparison [random]")
+  add_count_option(
+      *command, "--seed", options->seed, 0, std::numeric_limits<std::uint64_t>::max(),
+      "Repeats the order of blocks and the intervals of an earlier comparison [random]")
       ->type_name("NUMBER");
   command->add_option("--source", options->sources, "Source addresses of the command's pool")
       ->delimiter(',')

@@ -46,10 +46,6 @@ std::size_t pairs(const CompareOptions& options) {
 }
 
 void check(const CompareOptions& options) {
-  if (block_length(options) < kShortestAbBlock || block_length(options) > kLongestAbBlock) {
-    throw UserError(fmt::format("--block must be from {} ms to {} s", kShortestAbBlock.count(),
-                                kLongestAbBlock.count() / 1000));
-  }
   if (options.duration > 0 && pairs(options) < kFewestPairs) {
     throw UserError(fmt::format(
         "--duration {} is too short: a verdict needs {} pairs of blocks, which with --block {} "

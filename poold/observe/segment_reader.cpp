@@ -105,6 +105,11 @@ Descriptor connect_to_daemon(const std::string& path) {
                        fmt::format("socket path \"{}\" is longer than {} bytes", path,
                                    sizeof address.sun_path - 1));
   }
+  // An empty one would be that of an abstract socket.
+  if (path.empty()) {
+    throw UserError(
+        "the path of the daemon's socket is empty; name it with --socket or PORTPOOL_SOCKET");
+  }
   path.copy(address.sun_path, path.size());
   Descriptor socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
   // Where many knock at once one has to wait for a place in the queue (unix(7), SO_SNDTIMEO).
@@ -115,6 +120,14 @@ Descriptor connect_to_daemon(const std::string& path) {
     return socket;
   }
   const int reason = errno;
+  struct stat info {};
+  if (reason == ECONNREFUSED && stat(path.c_str(), &info) == 0 && !S_ISSOCK(info.st_mode)) {
+    throw UserError(fmt::format(
+        "{} is not a socket but {}; name the daemon's with --socket or PORTPOOL_SOCKET", path,
+        S_ISDIR(info.st_mode)   ? "a directory"
+        : S_ISREG(info.st_mode) ? "a file"
+                                : "something else"));
+  }
   if (reason == ENOENT || reason == ECONNREFUSED) {
     throw SegmentError(
         NoSegment::absent,

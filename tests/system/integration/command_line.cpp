@@ -222,31 +222,146 @@ TEST_F(EchoNet, BugreportWithoutADaemonAndWithoutAddresses) {
   EXPECT_NE(hidden.out.find("address-1"), std::string::npos) << hidden.out;
 }
 
-// A disk that is full: what could not be written is no success.
+// A disk that is full: what could not be written is no success. Each way to print, and each option
+// that names a file.
 TEST_F(PooledNet, OutputThatCannotBeWritten) {
-  const std::string report = "/dev/full";
-  const std::vector<std::vector<std::string>> calls{
-      {"status", "--socket", poold.socket()},
-      {"status", "--json", "--socket", poold.socket()},
-      {"top", "--once", "--socket", poold.socket()},
+  const std::string socket = poold.socket();
+  const std::vector<std::string> compare{"compare", "--block",  "20ms", "--duration",
+                                         "240ms",   "--socket", socket};
+  const auto comparing = [&](const std::vector<std::string>& more) {
+    std::vector<std::string> all = compare;
+    all.insert(all.end(), more.begin(), more.end());
+    return all;
+  };
+  std::vector<std::vector<std::string>> printing{
+      {"status", "--socket", socket},
+      {"status", "--json", "--socket", socket},
+      {"status", "--hgrm", "--socket", socket},
+      {"status", "--watch", "--socket", socket},
+      {"top", "--once", "--socket", socket},
+      {"trace", "--count", "--duration", "0.2", "--socket", socket},
       {"version"},
+      {"version", "--json"},
       {"--version"},
       {"check", "/bin/true"},
+      {"check", "--json", "/bin/true"},
       {"doctor"},
       {"doctor", "--json"},
+      {"doctor", "--watch"},
       {"--help"},
       {"explain"},
-      {"bugreport", "--socket", poold.socket()},
-      {"status", "--help"},
-      {"compare", "--block", "20ms", "--duration", "240ms", "--socket", poold.socket()},
+      {"explain", "--json"},
+      {"explain", "lane_full"},
+      {"bugreport", "--socket", socket},
+      comparing({}),
+      comparing({"--json"}),
+      comparing({"--markdown"}),
+      comparing({"--csv"}),
   };
-  for (const auto& call : calls) {
-    std::vector<std::string> command{"sh", "-c", "exec \"$@\" >" + report, "sh", poold_path()};
+  for (const std::string& command : kCommands) printing.push_back({command, "--help"});
+  const std::string full = "/dev/full";
+  const std::vector<std::vector<std::string>> to_file{
+      comparing({"--json", full}),
+      comparing({"--markdown", full}),
+      comparing({"--csv", full}),
+      comparing({"--report", full}),
+      {"bugreport", "--output", full, "--socket", socket},
+      {"run", "--json", full, "--socket", socket, "--", "true"},
+      {"run", "--report", full, "--socket", socket, "--", "true"},
+  };
+  const auto expect_failure = [](const std::vector<std::string>& call, const std::string& where) {
+    std::vector<std::string> command{"sh", "-c", "exec \"$@\" " + where, "sh", poold_path()};
     command.insert(command.end(), call.begin(), call.end());
     Process process(command);
-    SCOPED_TRACE(call.front() + " " + call.back());
+    std::string words;
+    for (const std::string& word : call) words += word + " ";
+    SCOPED_TRACE(words);
     EXPECT_EQ(process.wait(), 2);
     EXPECT_NE(process.err().find("No space left on device"), std::string::npos) << process.err();
+  };
+  for (const auto& call : printing) expect_failure(call, ">" + full);
+  for (const auto& call : to_file) expect_failure(call, "");
+}
+
+// What is no number, or none that makes sense, is named, with what is expected.
+TEST(CommandLine, NumbersThatMakeNoSense) {
+  struct NumericOption {
+    std::vector<std::string> call;  // ends with the option
+    std::string expected;
+    std::vector<std::string> wrong;  // beside those that all refuse
+  };
+  const std::vector<NumericOption> options{
+      {{"compare", "--block"}, "a time like 500ms", {"0", "-1s", "1 fortnight", "19ms", "61m"}},
+      {{"compare", "--duration"},
+       "a time like 500ms",
+       {"0", "-1s", "1e300", "1 fortnight", "10ms"}},
+      {{"compare", "--seed"}, "a whole number", {"1.5", "18446744073709551616"}},
+      {{"status", "--lanes"}, "a whole number", {"1.5", "18446744073709551616"}},
+      {{"status", "--watch"}, "seconds, from 0.1 to 86400", {"0", "1e300", "5s"}},
+      {{"doctor", "--watch"}, "seconds, from 0.1 to 86400", {"0", "1e300", "5s"}},
+      {{"top", "--interval"}, "seconds, from 0.1 to 86400", {"0", "1e300", "5s"}},
+      {{"trace", "--min-us"}, "microseconds, from 0 to 1000000000", {"1e300", "5us"}},
+      {{"trace", "--duration"}, "seconds, from 0.001 to 1000000000", {"0", "1e300", "5s"}},
+      {{"trace", "--pid"}, "a process's number", {"0", "1.5", "4294967297", "1,x"}},
+  };
+  for (const NumericOption& option : options) {
+    std::vector<std::string> values{
+        "-1", "-1e300", "nan", "inf", "1e400", "x", "1x", "0x10", "99999999999999999999999999"};
+    values.insert(values.end(), option.wrong.begin(), option.wrong.end());
+    // An empty one leaves --watch its default.
+    if (option.call.back() != "--watch") values.emplace_back("");
+    for (const std::string& value : values) {
+      std::vector<std::string> call = option.call;
+      call.insert(call.end(), {value, "--socket", "/nonexistent/s"});
+      const Said said = poold_says(call);
+      SCOPED_TRACE(option.call[0] + " " + option.call[1] + " '" + value + "'");
+      EXPECT_EQ(said.status, 2);
+      EXPECT_EQ(said.out, "");
+      EXPECT_NE(said.err.find("expected " + option.expected), std::string::npos) << said.err;
+      EXPECT_NE(said.err.find(option.call[1]), std::string::npos) << said.err;
+      EXPECT_LE(said.err.size(), 200U) << said.err;
+      EXPECT_EQ(std::count(said.err.begin(), said.err.end(), '\n'), 1) << said.err;
+    }
+  }
+}
+
+// Right ones come as far as the daemon, which is not there.
+TEST(CommandLine, NumbersThatAreRight) {
+  const std::vector<std::vector<std::string>> calls{
+      {"compare", "--block", "500ms", "--duration", "1m", "--seed", "18446744073709551615"},
+      {"compare", "--block", "0.5 s", "--duration", "0.1h", "--seed", "0"},
+      {"compare", "--block", "20ms", "--duration", "240ms"},
+      {"status", "--lanes", "0"},
+      {"status", "--watch", "0.1"},
+      {"top", "--interval", "86400"},
+      {"trace", "--min-us", "1e3", "--duration", "0.001", "-p", "1,2", "--pid", "3"},
+  };
+  for (std::vector<std::string> call : calls) {
+    call.insert(call.end(), {"--socket", "/nonexistent/s"});
+    const Said said = poold_says(call);
+    EXPECT_EQ(said.status, 2);
+    EXPECT_NE(said.err.find("no poold is running on /nonexistent/s"), std::string::npos)
+        << said.err;
+  }
+}
+
+TEST(CommandLine, SocketPathThatIsNoSocket) {
+  const TempDir directory;
+  const std::string file = directory.write("file", "text");
+  for (const char* command : {"status", "top", "trace", "compare"}) {
+    const auto said_of = [&](const std::string& socket) {
+      const Said said = poold_says({command, "--socket", socket});
+      EXPECT_EQ(said.status, 2) << command;
+      return said.err;
+    };
+    EXPECT_NE(said_of(file).find(file + " is not a socket but a file"), std::string::npos);
+    EXPECT_NE(said_of(directory.path()).find(" is not a socket but a directory"),
+              std::string::npos);
+    EXPECT_NE(said_of("/dev/null").find("/dev/null is not a socket but something else"),
+              std::string::npos);
+    EXPECT_NE(said_of("").find("path of the daemon's socket is empty"), std::string::npos);
+    EXPECT_NE(said_of("/" + std::string(200, 'x')).find("is longer than 107 bytes"),
+              std::string::npos);
   }
 }
 
