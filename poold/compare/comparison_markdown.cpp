@@ -76,7 +76,7 @@ std::string comparison_as_markdown(const Comparison& c, const Trial& trial) {
   if (!c.tail.empty()) text += "\n" + markdown_text(c.tail) + "\n";
   text += "\nMeasured: " + markdown_text(trial.subject) + "\n\n";
   if (c.pool.latency.count + c.kernel.latency.count > 0) text += latency_table(c);
-  if (c.against) text += against_table(*c.against);
+  if (c.against && c.connects() > 0) text += against_table(*c.against);
   if (!c.notes.empty()) text += "\n";
   for (const std::string& note : c.notes) text += "- " + markdown_text(note) + "\n";
   text += "\n| | |\n|---|---|\n";

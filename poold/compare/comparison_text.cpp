@@ -81,7 +81,8 @@ std::string fallback_reasons(const Trial& trial) {
     text += fmt::format("  {:>12}  {}\n", count_text(trial.total.fallbacks[i]),
                         kFallbackTexts[i].sentence);
   }
-  return text.empty() ? text : "Why the pool's arm took the kernel's path (whole time)\n" + text;
+  if (text.empty()) return text;
+  return "Why the pool's arm took the kernel's path (whole time)\n" + text + "\n";
 }
 
 }  // namespace
@@ -95,7 +96,7 @@ std::string comparison_as_text(const Comparison& c, const Trial& trial) {
         "range\n  *: the interval of the ratio does not contain 1\n\n" +
         fallback_reasons(trial);
   }
-  if (c.against) text += against_earlier(*c.against);
+  if (c.against && c.connects() > 0) text += against_earlier(*c.against);
   for (const std::string& note : c.notes) text += "Note: " + note + "\n";
   return lines_for_terminal(text);
 }

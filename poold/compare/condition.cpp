@@ -28,6 +28,7 @@ std::string trimmed(std::string_view text) {
 // What may stand for a figure in a condition.
 std::vector<std::string> names_in(const std::vector<Figure>& figures) {
   std::vector<std::string> names;
+  names.reserve(figures.size());
   for (const Figure& figure : figures) names.push_back(figure.name);
   return names;
 }
@@ -82,10 +83,11 @@ Condition parse_condition(const std::string& text, const std::vector<Figure>& fi
     const std::vector<std::string> names = names_in(figures);
     std::string list;
     for (const std::string& name : names) list += (list.empty() ? "" : ", ") + name;
-    refuse(text, fmt::format("no figure is called \"{}\"; {}; those with an interval also with "
-                             ".low and .high: {}",
-                             for_terminal(condition.figure),
-                             did_you_mean(condition.figure, names, "these are the figures"), list));
+    const std::string hint = did_you_mean(condition.figure, names, "");
+    refuse(text,
+           fmt::format("no figure is called \"{}\";{}{} expected one of these, an estimate also "
+                       "with .low or .high: {}",
+                       for_terminal(condition.figure), hint.empty() ? "" : " ", hint, list));
   }
   return condition;
 }

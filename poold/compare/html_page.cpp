@@ -277,7 +277,7 @@ std::string sections(const Comparison& c, const Trial& trial) {
                          "Median and, thin, p99 of each time slice, by the path that the "
                          "connects ended on.");
   }
-  if (c.against) text += against_section(*c.against);
+  if (c.against && c.connects() > 0) text += against_section(*c.against);
   text += counts_section(c, trial);
   text += environment_section(trial);
   return text + blocks_section(c);

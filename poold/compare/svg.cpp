@@ -5,9 +5,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "base/number_text.h"
 #include "base/text.h"
-#include "compare/interval_text.h"
 
 namespace portpool {
 namespace {
@@ -18,9 +16,7 @@ constexpr double kLetterWidth = 7.5;  // of most letters, at most
 // Short: there is little room on a phone.
 std::string tick_label(double value) {
   if (value >= 1e6) return fmt::format("{:g}M", value / 1e6);
-  if (value >= 1e4) return fmt::format("{:g}k", value / 1e3);
-  return value >= 1000 ? count_text(static_cast<std::uint64_t>(std::llround(value)))
-                       : fmt::format("{:g}", value);
+  return value >= 1e3 ? fmt::format("{:g}k", value / 1e3) : fmt::format("{:g}", value);
 }
 
 }  // namespace
