@@ -178,27 +178,43 @@ FallbackReason reason_for(SegmentCheck check) {
   }
 }
 
-// The hints have the size `hints_file_size`, of which `hints` may be the beginning.
+// Of both files the beginning is mapped, as far as everybody needs it.
 struct Candidate {
   Mapping structure;
   Mapping hints;
+  std::size_t structure_file_size;
   std::size_t hints_file_size;
   SegmentView view;
 
-  // As far as everybody needs them: the rest is mapped in parts.
+  // Lanes and trace are mapped in parts, the structure's history never.
   // False: it cannot be mapped.
-  bool open(int hints_fd, SegmentCheck& check) {
-    // What the structure says decides how much it is; nothing is read from the hints themselves.
+  bool open(int structure_fd, int hints_fd, SegmentCheck& check) {
+    constexpr std::size_t kPage = 4096;
+    structure.size = structure_file_size < kPage ? structure_file_size : kPage;
+    if (!structure.map(structure_fd, PROT_READ)) return false;
+    // What the header says decides how much it is; nothing is read from the hints themselves.
     check = look(structure.base);
     if (check != SegmentCheck::ok) return true;
-    const std::size_t common = view.common_hints_size();
-    hints.size = common != 0 ? common : hints_file_size;
+    if (!structure.resize(structure_needed())) return false;
+    hints.size = hints_needed();
     if (!hints.map(hints_fd, PROT_READ | PROT_WRITE)) return false;
     check = look(hints.base);
+    if (check == SegmentCheck::ok &&
+        (structure.size != structure_needed() || hints.size != hints_needed())) {
+      check = SegmentCheck::bad_geometry;  // another header than a moment ago
+    }
     return true;
   }
+  std::size_t structure_needed() const {
+    const std::size_t common = view.common_structure_size();
+    return common != 0 ? common : structure_file_size;
+  }
+  std::size_t hints_needed() const {
+    const std::size_t common = view.common_hints_size();
+    return common != 0 ? common : hints_file_size;
+  }
   SegmentCheck look(void* hints_at) {
-    return SegmentView::open(structure.base, structure.size, hints_at, hints_file_size, view);
+    return SegmentView::open(structure.base, structure_file_size, hints_at, hints_file_size, view);
   }
 };
 
@@ -262,15 +278,15 @@ bool is_elsewhere(const SegmentView& view, const OwnDescriptor& socket) {
 
 // Checks the segment at provisional addresses, then moves it to its place.
 bool install(const Answer& answer, const OwnDescriptor& socket, FallbackReason& why) {
-  Candidate candidate{{nullptr, static_cast<std::size_t>(answer.message.structure_size)},
+  Candidate candidate{{},
                       {},
+                      static_cast<std::size_t>(answer.message.structure_size),
                       static_cast<std::size_t>(answer.message.hints_size),
                       {}};
   bool done = false;
   why = FallbackReason::k_attach_failed;
   SegmentCheck check = SegmentCheck::ok;
-  if (candidate.structure.map(answer.structure.get(), PROT_READ) &&
-      candidate.open(answer.hints.get(), check)) {
+  if (candidate.open(answer.structure.get(), answer.hints.get(), check)) {
     if (check == SegmentCheck::ok && is_elsewhere(candidate.view, socket)) {
       check = SegmentCheck::other_namespace;
     }

@@ -31,6 +31,15 @@ struct Mapping {
     if (memory_is_locked) unlock(base, size);
     return true;
   }
+  // To `wanted` bytes of the same file, perhaps elsewhere. It keeps what it has (not dumped, not
+  // locked).
+  bool resize(std::size_t wanted) {
+    const long moved = system_call(SYS_mremap, base, size, wanted, MREMAP_MAYMOVE);
+    if (moved == -1) return false;
+    base = reinterpret_cast<void*>(moved);
+    size = wanted;
+    return true;
+  }
   // A second mapping of a part of the file whose beginning `whole` is, without its descriptor: an
   // old size of 0 makes mremap(2) map the same file once more. It has what `whole` has (not dumped,
   // not locked). `offset` and `size` are multiples of the page size.

@@ -98,6 +98,12 @@ class SegmentView {
     if (sections_.port_rules.count == 0) return nullptr;
     return &element<PortRules>(structure_, sections_.port_rules, 0);
   }
+  // Null: the segment has none. In a program only where it maps the whole structure: the shim does
+  // not.
+  const History* history() const {
+    if (sections_.history.count == 0) return nullptr;
+    return &element<History>(structure_, sections_.history, 0);
+  }
   // Null: the segment has none.
   BoundPorts* bound_ports() const {
     if (sections_.bound_ports.count == 0) return nullptr;
@@ -135,6 +141,14 @@ class SegmentView {
     return parts_ == nullptr || parts_->find(sections_.lane_hints.count) != nullptr;
   }
 
+  // Bytes at the beginning of the structure that hold all but the history; 0 where a section lies
+  // behind that, or there is none.
+  std::size_t common_structure_size() const {
+    const std::uint64_t end = sections_.history.offset;
+    const bool holds = end_of(sections_.directory) <= end && end_of(sections_.lane_infos) <= end &&
+                       end_of(sections_.pools) <= end && end_of(sections_.port_rules) <= end;
+    return holds ? end : 0;
+  }
   // Bytes at the beginning of the hints that hold all but lanes and trace; 0 where a section lies
   // behind those.
   std::size_t common_hints_size() const {
@@ -164,6 +178,7 @@ class SegmentView {
     Section port_rules{};
     Section bound_ports{};
     Section attached{};
+    Section history{};
     friend bool operator==(const Sections&, const Sections&) = default;
   };
 
@@ -212,9 +227,9 @@ inline SegmentCheck SegmentView::open(const void* structure, std::size_t structu
   SegmentView view;
   view.structure_ = structure;
   view.hints_ = hints;
-  view.sections_ = {header.directory,  header.lane_infos,  header.pools,   header.requests,
-                    header.shards,     header.lane_hints,  header.trace,   header.first_calls,
-                    header.port_rules, header.bound_ports, header.attached};
+  view.sections_ = {header.directory,  header.lane_infos,  header.pools,    header.requests,
+                    header.shards,     header.lane_hints,  header.trace,    header.first_calls,
+                    header.port_rules, header.bound_ports, header.attached, header.history};
   const Sections& s = view.sections_;
   if (!fits<DirectoryEntry, StructureHeader>(s.directory, structure_size) ||
       !fits<LaneInfo, StructureHeader>(s.lane_infos, structure_size) ||
@@ -227,6 +242,7 @@ inline SegmentCheck SegmentView::open(const void* structure, std::size_t structu
       (s.attached != Section{} && !fits<AttachedProcess, HintsHeader>(s.attached, hints_size)) ||
       (s.port_rules != Section{} &&
        !fits<PortRules, StructureHeader>(s.port_rules, structure_size)) ||
+      (s.history != Section{} && !fits<History, StructureHeader>(s.history, structure_size)) ||
       (s.first_calls != Section{} && !fits<FirstCalls, HintsHeader>(s.first_calls, hints_size)) ||
       s.lane_infos.count != s.lane_hints.count || s.lane_infos.count > kMaxLanes) {
     return SegmentCheck::bad_geometry;

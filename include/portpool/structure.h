@@ -114,7 +114,8 @@ struct alignas(64) StructureHeader {
   // In the structure: one element, or none as with first_calls.
   Section port_rules;
   Section bound_ports;         // in the hints: one element, or none
-  std::uint64_t reserved1[5];  // sections to come
+  Section history;             // in the structure: one element, or none before 3.2
+  std::uint64_t reserved1[3];  // sections to come
   Section attached;            // in the hints; count 0: written by a poold before 3.2
 
   // Written by poold as it runs.
@@ -241,6 +242,54 @@ struct alignas(64) PortRules {
   alignas(64) PortRuleWords rows[kMaxPortRules];  // rules in their order, what they leave out first
 };
 
+// ---- history: how the counters stood, second by second -----------------------------------------
+
+inline constexpr std::size_t kFineSamples = 300;    // one a second: five minutes
+inline constexpr std::size_t kCoarseSamples = 360;  // one every ten seconds: an hour
+inline constexpr std::size_t kSampleLanes = 8;
+// Buckets of a latency histogram (latency.h) that are one here: at most 1/8 wide.
+inline constexpr std::size_t kSampleJoined = 4;
+inline constexpr std::size_t kSampleBuckets = kLatencyBuckets / kSampleJoined;
+
+// A lane at that moment.
+struct alignas(64) SampleLane {
+  std::atomic<std::uint64_t> key[kKeyWords];
+  std::atomic<std::uint16_t> pool;  // index into the pools section
+  std::atomic<std::uint16_t> capacity;
+  std::atomic<std::uint16_t> in_use;
+  std::atomic<std::uint16_t> free;
+  std::atomic<std::uint16_t> waiting;
+  std::atomic<std::uint16_t> blocked;
+  std::atomic<std::uint32_t> rejections;  // lower half of the lane's counter
+  std::uint64_t reserved;
+};
+
+// A reading of all counters, so that what happened between two samples, neighbours or not, is their
+// difference (the lower halves are kept, and differ by less than 2^32). Ticket t of a ring stands
+// in place t % its count under `sequence`: 2t+1 while being written, 2t+2 when complete, 0 never
+// used.
+struct alignas(64) HistorySample {
+  std::atomic<std::uint64_t> sequence;
+  std::atomic<std::uint64_t> at_ns;  // CLOCK_REALTIME, to be shown
+  std::atomic<std::uint64_t>
+      at_boot_ns;                      // CLOCK_BOOTTIME of poold, to tell how far samples are apart
+  std::atomic<std::uint32_t> control;  // Control::pack()
+  std::atomic<std::uint32_t> clients;  // as in the header
+  std::atomic<std::uint32_t> lanes_in_service;
+  std::atomic<std::uint32_t> lane_count;  // of `lanes`
+  std::uint64_t reserved[3];
+  // Summed over all shards.
+  std::atomic<std::uint32_t> counters[64];                // by Counter
+  std::atomic<std::uint32_t> fallbacks[64];               // by FallbackReason
+  std::atomic<std::uint32_t> latency[2][kSampleBuckets];  // by the path on which the call ended
+  SampleLane lanes[kSampleLanes];                         // the fullest, fullest first
+};
+
+struct History {
+  HistorySample fine[kFineSamples];
+  HistorySample coarse[kCoarseSamples];
+};
+
 // ---- sizes --------------------------------------------------------------------------------------
 
 static_assert(sizeof(Section) == 16);
@@ -250,6 +299,9 @@ static_assert(sizeof(LaneInfo) == 64);
 static_assert(sizeof(DirectoryEntry) == 192);
 static_assert(sizeof(PoolInfo) == 64);
 static_assert(sizeof(PortRuleWords) == 32);
+static_assert(sizeof(SampleLane) == 64);
+static_assert(sizeof(HistorySample) == 2880);
+static_assert(sizeof(History) <= std::size_t{2} << 20);
 static_assert(sizeof(PortRules) == 64 + kMaxPortRules * sizeof(PortRuleWords));
 
 }  // namespace portpool

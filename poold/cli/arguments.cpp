@@ -16,6 +16,7 @@
 #include "cli/generated.h"
 #include "cli/help.h"
 #include "cli/numbers.h"
+#include "cli/watch.h"
 #include "portpool/handover.h"
 
 namespace portpool {
@@ -126,6 +127,18 @@ void add_status(CLI::App& program, int& status) {
       ->excludes(hgrm);
   CLI::Option* watch = add_watch_option(*command, options->watch);
   watch->excludes(hgrm);
+  command
+      ->add_option_function<std::string>(
+          "--since",
+          [options](const std::string& text) {
+            options->since = span_of(text);
+            if (options->since) return;
+            throw CLI::ValidationError("--since",
+                                       fmt::format("\"{}\" is no time like 90s, 10m or 1h", text));
+          },
+          "What has happened in the last TIME, of the hour that poold keeps: 90s, 10m, 1h")
+      ->type_name("TIME")
+      ->excludes(hgrm);
   command->callback([options, watch, &status] {
     options->watching = watch->count() > 0;
     status = status_command(*options);

@@ -4,6 +4,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -39,6 +40,7 @@ struct StatusOptions {
   bool clients = false;
   std::string watch;  // seconds; empty: the default
   bool watching = false;
+  std::optional<std::chrono::seconds> since;  // null: from the segment's beginning
 };
 
 struct CheckOptions {

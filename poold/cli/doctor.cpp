@@ -4,6 +4,7 @@
 #include <optional>
 
 #include "base/address_text.h"
+#include "base/clock.h"
 #include "base/error.h"
 #include "cli/commands.h"
 #include "cli/config_facts.h"
@@ -13,6 +14,7 @@
 #include "doctor/checks.h"
 #include "doctor/destination.h"
 #include "doctor/report.h"
+#include "observe/history.h"
 #include "observe/report.h"
 #include "observe/segment_reader.h"
 
@@ -25,22 +27,53 @@ std::optional<doctor::ConfigFacts> config_facts(const std::string& config) {
   return facts_of(load_config(config, AbsentSources::warning));
 }
 
-std::optional<doctor::LaneTableState> lane_table_of(const std::string& socket) {
+doctor::LaneTableState lane_table_of(const Report& report) {
+  doctor::LaneTableState state{
+      report.lane_places,
+      static_cast<std::uint32_t>(report.lanes.size()),
+      report.fallbacks[static_cast<std::size_t>(FallbackReason::k_no_lane)],
+      {},
+      report.fallbacks[static_cast<std::size_t>(FallbackReason::k_no_source)]};
+  for (const Endpoint& destination : report.rewritten()) {
+    state.rewritten.push_back(to_text(destination));
+  }
+  return state;
+}
+
+std::optional<doctor::ConnectTrouble> trouble_of(const HistoryReading& history, TroubleKind kind,
+                                                 std::uint64_t now_ns) {
+  const auto found = present_trouble(history, kind);
+  if (!found) return std::nullopt;
+  const bool known = found->reason != FallbackReason::k_count;
+  return doctor::ConnectTrouble{
+      clock_text(found->began_ns, now_ns),
+      span_text(found->seconds),
+      found->longer,
+      found->affected,
+      found->connects,
+      known ? std::string(kFallbackTexts[static_cast<std::size_t>(found->reason)].name) : ""};
+}
+
+std::optional<doctor::ConnectRecord> record_of(const SegmentView& view) {
+  if (view.history() == nullptr) return std::nullopt;
+  const std::uint64_t now_ns = clock_ns(CLOCK_REALTIME);
+  const HistoryReading history(view, now_ns);
+  doctor::ConnectRecord record;
+  record.missed = trouble_of(history, TroubleKind::missed, now_ns);
+  record.no_port = trouble_of(history, TroubleKind::no_port, now_ns);
+  if (!history.empty()) record.from = clock_text(history.points().front().at_ns, now_ns);
+  return record;
+}
+
+// Nothing, where no daemon lets us look.
+void ask_daemon(const std::string& socket, doctor::Facts& facts) {
   try {
-    const Report report = read_report(SegmentReader(socket).view());
-    if (report.stopped) return std::nullopt;
-    doctor::LaneTableState state{
-        report.lane_places,
-        static_cast<std::uint32_t>(report.lanes.size()),
-        report.fallbacks[static_cast<std::size_t>(FallbackReason::k_no_lane)],
-        {},
-        report.fallbacks[static_cast<std::size_t>(FallbackReason::k_no_source)]};
-    for (const Endpoint& destination : report.rewritten()) {
-      state.rewritten.push_back(to_text(destination));
-    }
-    return state;
+    const SegmentReader reader(socket);
+    const Report report = read_report(reader.view());
+    if (report.stopped) return;
+    facts.lane_table = lane_table_of(report);
+    facts.record = record_of(reader.view());
   } catch (const UserError&) {
-    return std::nullopt;
   }
 }
 
@@ -55,7 +88,7 @@ class Doctor {
   std::vector<doctor::Check> look() {
     if (destination_) return doctor::explain_destination(*destination_, options_.socket);
     doctor::Facts facts = doctor::gather_facts(options_.socket);
-    facts.lane_table = lane_table_of(options_.socket);
+    ask_daemon(options_.socket, facts);
     facts.config = config_facts(options_.config);
     facts.earlier = std::move(earlier_);
     earlier_ = facts.counters;

@@ -26,6 +26,19 @@ std::chrono::milliseconds watch_interval(const std::string& seconds) {
   return std::chrono::round<std::chrono::milliseconds>(std::chrono::duration<double>(value));
 }
 
+std::optional<std::chrono::seconds> span_of(std::string_view text) {
+  constexpr long kLongest_s = 366L * 86'400;
+  const char* end = text.data() + text.size();
+  long number = 0;
+  const auto [stop, error] = std::from_chars(text.data(), end, number);
+  const std::string_view unit(stop, static_cast<std::size_t>(end - stop));
+  const long seconds = unit == "s" ? 1 : unit == "m" ? 60 : unit == "h" ? 3600 : 0;
+  if (error != std::errc{} || seconds == 0 || number < 1 || number > kLongest_s / seconds) {
+    return std::nullopt;
+  }
+  return std::chrono::seconds(number * seconds);
+}
+
 std::string time_line() {
   return fmt::format("{:%Y-%m-%d %H:%M:%S}\n", fmt::localtime(std::time(nullptr)));
 }

@@ -91,6 +91,7 @@ Daemon::Daemon(EventLoop& loop, const Config& config, Inheritance inheritance)
               segment_, [this](HandoverServer::Visitor& visitor) { receive(visitor); }),
       socket_guard_{server_, !inheritance_.predecessor},
       reconciler_(loop, segment_.writer(), config.pools, strategy_),
+      recorder_(segment_.writer(), reconciler_.lanes()),
       arms_(loop, segment_, strategy_),
       comparisons_(loop, arms_, [this](Descriptor asking) { hand_over(std::move(asking)); }),
       clients_(loop, segment_.header().clients,
@@ -100,6 +101,8 @@ Daemon::Daemon(EventLoop& loop, const Config& config, Inheritance inheritance)
   if (adopted_) reconciler_.adopt();
   const int progress = loop_.add_timer([this] { pulse_.progress(); });
   loop_.repeat_timer(progress, std::chrono::milliseconds(kHeartbeatMs));
+  const int record = loop_.add_timer([this] { recorder_.record(); });
+  loop_.repeat_timer(record, Recorder::kPause);
   const int left_out = loop_.add_timer([] { say_what_was_left_out(); });
   loop_.repeat_timer(left_out, std::chrono::milliseconds(250));
   loop_.watch(doorbell_.fd(), [this] {

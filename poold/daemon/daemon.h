@@ -21,6 +21,7 @@
 #include "daemon/inheritance.h"
 #include "daemon/pulse.h"
 #include "daemon/reconciler.h"
+#include "daemon/recorder.h"
 #include "lanes/segment.h"
 
 namespace portpool {
@@ -86,6 +87,7 @@ class Daemon {
   HandoverServer server_;
   SocketGuard socket_guard_;
   Reconciler reconciler_;
+  Recorder recorder_;
   ArmSwitch arms_;
   ComparisonServer comparisons_;
   Clients clients_;

@@ -37,7 +37,7 @@ struct LaneWork {
 
   // True when the lane has ports to spare. `truth`: what a complete dump said of the lane, or null
   // where only some of its ports were looked up.
-  bool note_supply(const LaneRecord& record, const LaneTruth* truth) {
+  bool note_supply(LaneRecord& record, const LaneTruth* truth) {
     // Promises do not run out: what is short is taken from elsewhere.
     if (is_for_promises(record.key)) return true;
     return supply.note(lanes.info(record), hints(record), record, truth, blocked,

@@ -50,6 +50,8 @@ class Reconciler {
   // An attached process has ended. nobody_left: no other is alive, as far as can be known at all.
   void process_ended(bool nobody_left);
 
+  const LaneTable& lanes() const { return work_.lanes; }
+
   // Reads sysctls, sources and routes again; every kSettingsPause by itself.
   // Besides, when an address has come or gone.
   void read_settings();

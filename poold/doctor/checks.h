@@ -28,6 +28,7 @@ Check check_timestamps(const Facts& facts);
 Check check_time_wait_recycling(const Facts& facts);
 Check check_fin_timeout(const Facts& facts);
 Check check_lane_table(const Facts& facts);
+Check check_connects(const Facts& facts);
 Check check_shim(const Facts& facts);
 Check check_kernel_features(const Facts& facts);
 Check check_visibility(const Facts& facts);
@@ -52,6 +53,7 @@ inline constexpr CheckEntry kChecks[] = {
     {"unanswered-connects", check_unanswered_connects},
     {"early-binds", check_early_binds},
     {"port-range", check_port_range},
+    {"connects", check_connects},
     {"lane-table", check_lane_table},
     {"pool-sources", check_pool_sources},
     {"shim", check_shim},

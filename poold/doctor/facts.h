@@ -58,6 +58,21 @@ struct LaneTableState {  // of the daemon that runs here
   std::uint64_t without_source = 0;    // connects that found none of their pool's sources, so far
 };
 
+// What goes wrong with connects under the library up to now, by the daemon's record.
+struct ConnectTrouble {
+  std::string since;    // "10:32:05", local time
+  std::string lasted;   // "14m03s"
+  bool longer = false;  // since before the record begins
+  std::uint64_t affected = 0;
+  std::uint64_t connects = 0;
+  std::string reason;  // a fallback reason's name; empty: none
+};
+struct ConnectRecord {
+  std::optional<ConnectTrouble> missed;   // connects that should have come from the pool
+  std::optional<ConnectTrouble> no_port;  // connects that failed with EADDRNOTAVAIL
+  std::string from;                       // when the record begins
+};
+
 struct Facts {
   kernel::KernelFeatures features;
   Settings settings;
@@ -71,6 +86,7 @@ struct Facts {
   std::vector<ConfiguredSetting> configured;
   std::optional<ConfigFacts> config;         // nullopt: none was given
   std::optional<LaneTableState> lane_table;  // nullopt: no daemon, or none that lets us look
+  std::optional<ConnectRecord> record;       // nullopt: the same
   check::DaemonFacts daemon;                 // where poold is expected
   double took_ms = 0;
 

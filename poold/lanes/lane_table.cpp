@@ -201,4 +201,22 @@ std::vector<LaneTable::Answer> LaneTable::next_answers(std::size_t count) {
   return result;
 }
 
+std::vector<const LaneRecord*> LaneTable::fullest(std::size_t most) const {
+  std::vector<const LaneRecord*> found;
+  for (std::uint32_t place = 0; place < never_used_; ++place) {
+    const LaneRecord* record = records_[place].get();
+    if (record != nullptr && record->filled && !is_for_promises(record->key)) {
+      found.push_back(record);
+    }
+  }
+  const std::size_t count = std::min(most, found.size());
+  std::partial_sort(found.begin(), found.begin() + static_cast<std::ptrdiff_t>(count), found.end(),
+                    [](const LaneRecord* a, const LaneRecord* b) {
+                      return std::uint64_t{a->free} * b->range.size() <
+                             std::uint64_t{b->free} * a->range.size();
+                    });
+  found.resize(count);
+  return found;
+}
+
 }  // namespace portpool

@@ -28,6 +28,7 @@ struct LaneRecord {
   bool filled = false;                 // its ports stand in its maps; no client finds it before
   bool holds_ports = false;            // some were in use when it was looked at last
   bool has_sockets = false;            // and the kernel showed sockets there, TIME_WAIT included
+  std::uint32_t free = 0;              // ports to claim, at the last look
   std::uint64_t rejections = 0;        // the lane's counter at the last pass
   std::uint32_t rewritten = 0;         // the lane's counter at the last look at it
   SparsePorts suspect;                 // in no map and not in the kernel's table, seen once
@@ -99,6 +100,8 @@ class LaneTable {
     return structure_.view().lane_hints(record.ref.index);
   }
   LaneInfo& info(const LaneRecord& record) const { return structure_.lane_info(record.ref.index); }
+  // In service, the fullest first as of the last look at each, without those of promises.
+  std::vector<const LaneRecord*> fullest(std::size_t most) const;
   // Heartbeats since somebody has claimed from the lane.
   std::uint64_t beats_unused(const LaneRecord& record) const;
 

@@ -78,7 +78,7 @@ std::uint64_t make_generation() {
 }  // namespace
 
 struct SegmentSections {
-  Section directory, lane_infos, pools, port_rules;
+  Section directory, lane_infos, pools, port_rules, history;
   std::size_t structure_size;
   Section requests, first_calls, bound_ports, attached, shards, lane_hints, trace;
   std::size_t hints_size;
@@ -95,6 +95,8 @@ SegmentSections lay_out(const SegmentSize& wanted) {
   sections.lane_infos = structure.add<LaneInfo>(wanted.lanes);
   sections.pools = structure.add<PoolInfo>(kMaxPools);
   sections.port_rules = structure.add<PortRules>(1);
+  // Last: programs leave it out.
+  sections.history = structure.add<History>(1);
   sections.structure_size = structure.end();
   Layout hints;
   sections.requests = hints.add<RequestSlot>(kRequestSlots);
@@ -114,7 +116,7 @@ bool are_in(const StructureHeader& header, const SegmentSections& wanted) {
          header.shards == wanted.shards && header.lane_hints == wanted.lane_hints &&
          header.trace == wanted.trace && header.first_calls == wanted.first_calls &&
          header.port_rules == wanted.port_rules && header.bound_ports == wanted.bound_ports &&
-         header.attached == wanted.attached;
+         header.attached == wanted.attached && header.history == wanted.history;
 }
 
 // A memory file that is open for writing here, and that nobody but this user (and root) can open.
@@ -174,6 +176,7 @@ Segment::Segment(const SegmentSections& sections, const NetworkNamespace& networ
   header.port_rules = sections.port_rules;
   header.bound_ports = sections.bound_ports;
   header.attached = sections.attached;
+  header.history = sections.history;
   header.requests = sections.requests;
   header.shards = sections.shards;
   header.lane_hints = sections.lane_hints;

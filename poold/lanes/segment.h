@@ -42,6 +42,8 @@ class StructureWriter {
   LaneInfo& lane_info(std::uint32_t i) const { return writable(view_.lane_info(i)); }
   PoolInfo& pool(std::uint32_t i) const { return writable(view_.pool(i)); }
   PortRules& port_rules() const { return writable(*view_.port_rules()); }
+  // Only where the segment has one.
+  History& history() const { return writable(*view_.history()); }
 
   // Replaces what stands in the place of the directory.
   void write_entry(std::uint32_t place, const LaneKey& key, const LaneChoice& choice) const;

@@ -47,11 +47,12 @@ void Supply::note_bound(BoundPorts& bound) {
   bound.count.store(count, std::memory_order_relaxed);
 }
 
-bool Supply::note(LaneInfo& info, LaneHints& hints, const LaneRecord& record,
-                  const LaneTruth* truth, const BlockedPorts& blocked, bool exposed) {
+bool Supply::note(LaneInfo& info, LaneHints& hints, LaneRecord& record, const LaneTruth* truth,
+                  const BlockedPorts& blocked, bool exposed) {
   const PortRange& range = record.range;
   // After an update the marks are right, and a map that was never used is to cost no memory.
   const LaneCounts counts = count_lane(hints, range, CountFrom::marked_maps);
+  record.free = counts.free;
   const std::uint32_t first_choice = counts.free - counts.reusable;
   const bool low = first_choice < std::clamp(counts.capacity / kLowShare, 1U, kLowMost);
   info.low.store(low ? 1 : 0, std::memory_order_relaxed);

@@ -22,8 +22,8 @@ class Supply {
   // Writes the marks of one lane. exposed: Crowding::exposed. `full` and Crowding::crowded come
   // from the kernel's table alone, never from the hints: with fail-fast they decide about an error.
   // Without `truth` (null) a lane may stop being full, when its hints hold a port, and does not
-  // become so. True when the lane has ports to spare.
-  bool note(LaneInfo& info, LaneHints& hints, const LaneRecord& record, const LaneTruth* truth,
+  // become so. How many are free goes to the record, too. True when the lane has ports to spare.
+  bool note(LaneInfo& info, LaneHints& hints, LaneRecord& record, const LaneTruth* truth,
             const BlockedPorts& blocked, bool exposed);
 
  private:

@@ -17,14 +17,6 @@ std::string text_of(const char (&raw)[N]) {
   return is_utf8(text) ? text : "(damaged)";
 }
 
-std::string pool_name(const PoolInfo& pool) {
-  char raw[sizeof pool.name];
-  for (std::size_t i = 0; i < sizeof raw; ++i) {
-    raw[i] = std::atomic_ref(const_cast<char&>(pool.name[i])).load(std::memory_order_relaxed);
-  }
-  return text_of(raw);
-}
-
 void read_shards(const SegmentView& view, Report& report) {
   for (std::size_t h = 0; h < kHistograms; ++h) {
     LatencyReport& out = report.latency[h];
@@ -92,6 +84,14 @@ void read_lanes(const SegmentView& view, Report& report) {
 }
 
 }  // namespace
+
+std::string pool_name(const PoolInfo& pool) {
+  char raw[sizeof pool.name];
+  for (std::size_t i = 0; i < sizeof raw; ++i) {
+    raw[i] = std::atomic_ref(const_cast<char&>(pool.name[i])).load(std::memory_order_relaxed);
+  }
+  return text_of(raw);
+}
 
 void LatencySum::add(const LatencyHistogram& histogram) {
   for (std::size_t i = 0; i < kLatencyBuckets; ++i) {

@@ -109,6 +109,9 @@ Report read_report(const SegmentView& view);
 // Whether it lives is certain, by watched_daemon_times(): may take kHeartbeatStaleMs. And it tells
 // whether this process is in the daemon's network namespace.
 Report read_watched_report(const SegmentView& view);
+// As it may be shown: "(damaged)" where it is not UTF-8.
+std::string pool_name(const PoolInfo& pool);
+
 
 const char* name_of(Mode mode);
 const char* name_of(Route route);

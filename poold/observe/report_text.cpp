@@ -128,6 +128,10 @@ std::string health(const Report& report) {
 
 }  // namespace
 
+std::string reasons_and_failures(const Report& report) {
+  return fallbacks(report) + errors(report);
+}
+
 std::string report_as_text(const Report& report, const ShownLanes& shown) {
   return wrapped(standing(report), kTerminalWidth, 0) +
          fmt::format("poold {} (pid {}, layout {}), up {}: {}\n", for_terminal(report.version),

@@ -22,6 +22,9 @@ std::string report_as_text(const Report& report, const ShownLanes& shown = {});
 // been, if that is known.
 std::string report_summary(const Report& report, const std::string& not_covered = {});
 
+// Why the kernel's path was taken, and what failed; "" for neither.
+std::string reasons_and_failures(const Report& report);
+
 // How programs are served, in one sentence: the first line of status.
 std::string standing(const Report& report);
 

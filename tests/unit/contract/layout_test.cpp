@@ -66,6 +66,7 @@ std::map<std::string, Place> fields_of_StructureHeader() {
           PORTPOOL_FIELD(H, first_calls),
           PORTPOOL_FIELD(H, port_rules),
           PORTPOOL_FIELD(H, bound_ports),
+          PORTPOOL_FIELD(H, history),
           PORTPOOL_FIELD(H, reserved1),
           PORTPOOL_FIELD(H, attached),
           PORTPOOL_FIELD(H, heartbeat),
@@ -164,6 +165,27 @@ std::map<std::string, Place> fields_of_TraceEntry() {
           PORTPOOL_FIELD(E, call)};
 }
 
+std::map<std::string, Place> fields_of_History() {
+  return {PORTPOOL_FIELD(History, fine), PORTPOOL_FIELD(History, coarse)};
+}
+
+std::map<std::string, Place> fields_of_HistorySample() {
+  using S = HistorySample;
+  return {PORTPOOL_FIELD(S, sequence),   PORTPOOL_FIELD(S, at_ns),
+          PORTPOOL_FIELD(S, at_boot_ns), PORTPOOL_FIELD(S, control),
+          PORTPOOL_FIELD(S, clients),    PORTPOOL_FIELD(S, lanes_in_service),
+          PORTPOOL_FIELD(S, lane_count), PORTPOOL_FIELD(S, reserved),
+          PORTPOOL_FIELD(S, counters),   PORTPOOL_FIELD(S, fallbacks),
+          PORTPOOL_FIELD(S, latency),    PORTPOOL_FIELD(S, lanes)};
+}
+
+std::map<std::string, Place> fields_of_SampleLane() {
+  using L = SampleLane;
+  return {PORTPOOL_FIELD(L, key),     PORTPOOL_FIELD(L, pool),       PORTPOOL_FIELD(L, capacity),
+          PORTPOOL_FIELD(L, in_use),  PORTPOOL_FIELD(L, free),       PORTPOOL_FIELD(L, waiting),
+          PORTPOOL_FIELD(L, blocked), PORTPOOL_FIELD(L, rejections), PORTPOOL_FIELD(L, reserved)};
+}
+
 Structs compiled() {
   return {PORTPOOL_STRUCT(Section),          PORTPOOL_STRUCT(StructureHeader),
           PORTPOOL_STRUCT(LaneInfo),         PORTPOOL_STRUCT(HintsHeader),
@@ -172,7 +194,10 @@ Structs compiled() {
           PORTPOOL_STRUCT(LatencyHistogram), PORTPOOL_STRUCT(PoolInfo),
           PORTPOOL_STRUCT(BoundPorts),       PORTPOOL_STRUCT(PortRules),
           PORTPOOL_STRUCT(PortRuleWords),    PORTPOOL_STRUCT(TraceEntry),
-          PORTPOOL_STRUCT(FirstCalls),       PORTPOOL_STRUCT(AttachedProcess)};
+          PORTPOOL_STRUCT(FirstCalls),       PORTPOOL_STRUCT(AttachedProcess),
+
+          PORTPOOL_STRUCT(FirstCalls),       PORTPOOL_STRUCT(History),
+          PORTPOOL_STRUCT(HistorySample),    PORTPOOL_STRUCT(SampleLane)};
 }
 
 // Headings "### `Name` (N bytes)" and, below each, rows "| `field` | offset | size | meaning |".

@@ -123,6 +123,28 @@ TEST(Judgement, LaneTable) {
   EXPECT_FALSE(mentions(check_lane_table(facts).fix, "max_lanes"));
 }
 
+TEST(Judgement, ConnectsThatGoWrongNow) {
+  Facts facts = healthy();
+  EXPECT_EQ(check_connects(facts).status, Status::ok) << "no daemon is no fault of its programs";
+  facts.record = ConnectRecord{{}, {}, "10:00:00"};
+  EXPECT_EQ(check_connects(facts).status, Status::ok);
+  facts.record->missed = ConnectTrouble{"10:32:05", "14m03s", false, 400, 1000, "no_lane"};
+  const Check missed = check_connects(facts);
+  EXPECT_EQ(missed.status, Status::warn);
+  EXPECT_EQ(missed.summary,
+            "since 10:32:05, 14m03s ago: 40.0 % of 1,000 connects on the kernel's path, mostly "
+            "because of no_lane");
+  EXPECT_EQ(missed.fix, "poold explain no_lane");
+  facts.record->no_port = ConnectTrouble{"10:30:00", "16m08s", true, 50, 2000, ""};
+  const Check failed = check_connects(facts);
+  EXPECT_EQ(failed.status, Status::fail);
+  EXPECT_TRUE(mentions(failed.summary,
+                       "for 16m08s at least (the record begins at 10:30:00): 2.5 % "
+                       "of 2,000 connects failed with EADDRNOTAVAIL; since"))
+      << failed.summary;
+  EXPECT_EQ(failed.evidence.at("no_port").at("affected"), 50);
+}
+
 TEST(Judgement, ConnectionTracking) {
   Facts facts = healthy();
   facts.census->lanes.push_back(lane(12, 12));

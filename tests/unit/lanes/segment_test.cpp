@@ -25,7 +25,7 @@ namespace {
 
 constexpr Section StructureHeader::*kInStructure[] = {
     &StructureHeader::directory, &StructureHeader::lane_infos, &StructureHeader::pools,
-    &StructureHeader::port_rules};
+    &StructureHeader::port_rules, &StructureHeader::history};
 constexpr Section StructureHeader::*kInHints[] = {
     &StructureHeader::requests, &StructureHeader::shards,      &StructureHeader::lane_hints,
     &StructureHeader::trace,    &StructureHeader::first_calls, &StructureHeader::bound_ports,
@@ -184,7 +184,8 @@ TEST_F(OpenSegment, EachSectionsGeometryIsChecked) {
     constexpr auto kHuge = std::numeric_limits<std::uint64_t>::max();
     const bool may_be_missing =
         section == &StructureHeader::first_calls || section == &StructureHeader::port_rules ||
-        section == &StructureHeader::bound_ports || section == &StructureHeader::attached;
+        section == &StructureHeader::bound_ports || section == &StructureHeader::attached ||
+        section == &StructureHeader::history;
     if (!may_be_missing) expect_refused({}, "no section");
     expect_refused({good.offset, good.stride, 0}, "no element");
     expect_refused({good.offset, good.stride, ~std::uint32_t{0}}, "too many elements");
@@ -239,6 +240,17 @@ TEST_F(OpenSegment, SectionsOf31MayBeMissing) {
   EXPECT_EQ(view_.bound_ports(), nullptr);
   EXPECT_TRUE(required_range(view_, {}).empty());
   EXPECT_GT(view_.common_hints_size(), 0U);
+}
+
+// A poold before 3.2 records nothing.
+TEST_F(OpenSegment, HistoryMayBeMissing) {
+  ASSERT_EQ(open(), SegmentCheck::ok);
+  ASSERT_NE(view_.history(), nullptr);
+  EXPECT_EQ(view_.common_structure_size(), header().history.offset);
+  header().history = {};
+  ASSERT_EQ(open(), SegmentCheck::ok);
+  EXPECT_EQ(view_.history(), nullptr);
+  EXPECT_EQ(view_.common_structure_size(), 0U);
 }
 
 // Geometry is read once.
