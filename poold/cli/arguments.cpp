@@ -4,7 +4,9 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <functional>
 #include <limits>
+#include <map>
 #include <memory>
 #include <sstream>
 #include <string>
@@ -38,6 +40,23 @@ CLI::Option* add_watch_option(CLI::App& command, std::string& seconds) {
   return command.add_option("--watch", seconds, "Look again and again, every 5 s or as given")
       ->type_name("SECONDS")
       ->expected(0, 1);
+}
+
+void add_sort_option(CLI::App& command, LaneColumns which,
+                     const std::function<void(LaneColumn)>& chosen) {
+  command
+      .add_option_function<std::string>(
+          "--sort",
+          [which, chosen](const std::string& name) {
+            const auto column = lane_column(name, which);
+            if (!column) {
+              throw CLI::ValidationError(
+                  "--sort", fmt::format("\"{}\" is none of {}", name, lane_column_names(which)));
+            }
+            chosen(*column);
+          },
+          fmt::format("Lanes by {} [used%]", lane_column_names(which)))
+      ->type_name("COLUMN");
 }
 
 void add_serve(CLI::App& program, int& status) {
@@ -108,19 +127,8 @@ void add_status(CLI::App& program, int& status) {
                    "So many lanes, the first in order")
       ->type_name("N")
       ->default_str(std::to_string(options->lanes.most));
-  command
-      ->add_option_function<std::string>(
-          "--sort",
-          [options](const std::string& name) {
-            const auto column = lane_column(name);
-            if (!column) {
-              throw CLI::ValidationError(
-                  "--sort", fmt::format("\"{}\" is none of {}", name, lane_column_names()));
-            }
-            options->lanes.order.column = *column;
-          },
-          fmt::format("Lanes by {} [used%]", lane_column_names()))
-      ->type_name("COLUMN");
+  add_sort_option(*command, LaneColumns::once,
+                  [options](LaneColumn column) { options->lanes.order.column = column; });
   command
       ->add_flag("--clients", options->clients,
                  "Also list the programs under the library: who is served, and why not")
@@ -175,10 +183,13 @@ void add_top(CLI::App& program, int& status) {
                                             "seconds", "Seconds between two readings")
                               ->type_name("SECONDS")
                               ->default_str(fmt::format("{}", options->interval));
+  add_sort_option(*command, LaneColumns::watched,
+                  [options](LaneColumn column) { options->order.column = column; });
   command->add_flag("--once", options->once, "Print the figures once, as \"poold status\" does");
   command->footer(
-      "Keys: q quit, s < > sort, r reverse, arrows and PgUp PgDn scroll, g histogram, p pause,\n"
-      "h help. Where the output is no terminal it prints once, or with --interval again and "
+      "Keys: q quit, s < > sort, r reverse, / filter, up down PgUp PgDn scroll, left right back\n"
+      "in time, z zoom, g histogram, p pause, h help. Where the output is no terminal it prints "
+      "once, or with --interval again and "
       "again.");
   command->callback([options, interval, &status] {
     options->interval_given = interval->count() != 0;

@@ -55,6 +55,7 @@ struct TopOptions {
   double interval = 1;  // s
   bool interval_given = false;
   bool once = false;
+  LaneOrder order;
 };
 
 struct TraceOptions {

@@ -58,13 +58,44 @@ class ScreenSignals {
   Descriptor fd_ = readable_signals({SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGWINCH});
 };
 
+// Of a filter that is being typed.
+void type(int key, View& view) {
+  constexpr std::size_t kMost = 60;
+  switch (key) {
+    case '\r':
+    case '\n':
+    case KEY_ENTER:
+      view.typing = false;
+      break;
+    case '\x1b':
+      view.typing = false;
+      view.filter.clear();
+      break;
+    case KEY_BACKSPACE:
+    case '\b':
+    case '\x7f':
+      if (!view.filter.empty()) view.filter.pop_back();
+      break;
+    default:
+      if (key >= ' ' && key <= '~' && view.filter.size() < kMost) {
+        view.filter += static_cast<char>(key);
+      }
+      break;
+  }
+  view.scroll = 0;
+}
+
 // What a key changes. False: quit.
-bool obey(int key, View& view, const Page& page) {
+bool obey(int key, View& view, const Page& page, const Snapshot& snapshot) {
   const auto up = [&](std::size_t lines) { view.scroll -= std::min(view.scroll, lines); };
   const auto sort_by_neighbour = [&](int steps) {
     view.order = {neighbour(page.columns, view.order.column, steps), false};
     view.scroll = 0;
   };
+  if (view.typing) {
+    type(key, view);
+    return true;
+  }
   switch (key) {
     case 'q':
     case 'Q':
@@ -93,8 +124,26 @@ bool obey(int key, View& view, const Page& page) {
       view.help = !view.help;
       view.scroll = 0;
       break;
+    case '/':
+      view.typing = true;
+      view.filter.clear();
+      break;
     case '\x1b':
+      if (!view.help && !view.past) view.filter.clear();
       view.help = false;
+      view.past.reset();
+      break;
+    case 't':
+      view.timeline = !view.timeline;
+      break;
+    case 'z':
+      view.step = next_step(view.step);
+      break;
+    case KEY_LEFT:
+      go(view, snapshot, -1);
+      break;
+    case KEY_RIGHT:
+      if (view.past) go(view, snapshot, 1);
       break;
     case KEY_UP:
     case 'k':
@@ -114,7 +163,11 @@ bool obey(int key, View& view, const Page& page) {
       view.scroll = 0;
       break;
     case KEY_END:
-      view.scroll = SIZE_MAX / 2;
+      if (view.past) {
+        view.past.reset();
+      } else {
+        view.scroll = SIZE_MAX / 2;
+      }
       break;
     default:
       break;
@@ -127,6 +180,7 @@ int watch_on_screen(const TopOptions& options) {
   ScreenSignals signals;
   Screen screen;
   View view;
+  view.order = options.order;
   // Rates need two readings; the first picture shall not wait a whole interval for them.
   monitor.sample();
   Clock::time_point due =
@@ -138,7 +192,7 @@ int watch_on_screen(const TopOptions& options) {
     if (seen.end) return 0;
     if (seen.resized) screen.resize();
     for (int key = screen.key(); key != ERR; key = screen.key()) {
-      if (!obey(key, view, page)) return 0;
+      if (!obey(key, view, page, monitor.snapshot())) return 0;
     }
     if (!view.paused && Clock::now() >= due) {
       monitor.sample();
@@ -167,14 +221,17 @@ int watch_in_text(const TopOptions& options) {
     }
     if (outlet.ended()) return 0;
     monitor.sample();
-    outlet.print(time_line() + plain_text(draw_text(monitor.snapshot(), kWidth)) + "\n");
+    outlet.print(time_line() + plain_text(draw_text(monitor.snapshot(), kWidth, options.order)) +
+                 "\n");
   }
 }
 
 int print_once(const TopOptions& options) {
   const SegmentReader reader(options.socket);
   const Report report = read_watched_report(reader.view());
-  fmt::print("{}", report_as_text(report));
+  ShownLanes shown;
+  shown.order = options.order;
+  fmt::print("{}", report_as_text(report, shown));
   return report.alive() ? 0 : 1;
 }
 

@@ -3,6 +3,7 @@
 
 #include <array>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -44,6 +45,9 @@ struct LaneReport {
   LaneCounts counts;
   std::uint64_t rejections = 0;
   std::uint64_t exhausted = 0;
+  // Seconds until half of the ports cannot be claimed, at the rate of late: 0 when that is so
+  // already, infinite where they do not become more. Null: not watched.
+  std::optional<double> to_half;
   bool rewritten = false;  // out of use, since its destination is rewritten on the way
 };
 
@@ -104,14 +108,14 @@ struct Report {
   Report since(const Report& earlier) const;
 };
 
+// As it may be shown: "(damaged)" where it is not UTF-8.
+std::string pool_name(const PoolInfo& pool);
+
 // At once; where the daemon's clocks cannot be compared with ours, its times make no sense.
 Report read_report(const SegmentView& view);
 // Whether it lives is certain, by watched_daemon_times(): may take kHeartbeatStaleMs. And it tells
 // whether this process is in the daemon's network namespace.
 Report read_watched_report(const SegmentView& view);
-// As it may be shown: "(damaged)" where it is not UTF-8.
-std::string pool_name(const PoolInfo& pool);
-
 
 const char* name_of(Mode mode);
 const char* name_of(Route route);

@@ -6,6 +6,8 @@
 #include <array>
 #include <cctype>
 #include <cstring>
+#include <iterator>
+#include <limits>
 
 #include "base/address_text.h"
 #include "base/text.h"
@@ -13,14 +15,17 @@
 namespace portpool {
 namespace {
 
-constexpr std::array kNames = {"POOL",   "SOURCE",  "DESTINATION", "PORTS", "USED%",
-                               "IN USE", "WAITING", "BLOCKED",     "FREE",  "REJECTED"};
+constexpr std::array kNames = {"POOL",    "SOURCE",  "DESTINATION", "PORTS",    "USED%",  "IN USE",
+                               "WAITING", "BLOCKED", "FREE",        "REJECTED", "TO HALF"};
 constexpr std::size_t kColumns = kNames.size();
 // What is given room first.
 constexpr std::array kByImportance = {
-    LaneColumn::destination, LaneColumn::used,    LaneColumn::free,     LaneColumn::in_use,
-    LaneColumn::source,      LaneColumn::waiting, LaneColumn::rejected, LaneColumn::capacity,
-    LaneColumn::blocked,     LaneColumn::pool};
+    LaneColumn::destination, LaneColumn::used,    LaneColumn::free,    LaneColumn::in_use,
+    LaneColumn::source,      LaneColumn::to_half, LaneColumn::waiting, LaneColumn::rejected,
+    LaneColumn::capacity,    LaneColumn::blocked, LaneColumn::pool};
+
+// On narrower screens the cell is needed for a column.
+constexpr std::size_t kForMark = 60;
 
 constexpr std::size_t index_of(LaneColumn column) { return static_cast<std::size_t>(column); }
 
@@ -47,9 +52,17 @@ double number_of(const LaneReport& lane, LaneColumn column) {
       return lane.counts.free;
     case LaneColumn::rejected:
       return static_cast<double>(lane.rejections);
+    case LaneColumn::to_half:
+      // The soonest first.
+      return -lane.to_half.value_or(std::numeric_limits<double>::infinity());
     default:
       return 0;
   }
+}
+
+std::string to_half_text(const LaneReport& lane) {
+  if (!lane.to_half || *lane.to_half > 99 * 86'400.0) return "-";
+  return *lane.to_half <= 0 ? "over" : short_age(*lane.to_half);
 }
 
 std::string text_of(const LaneReport& lane, LaneColumn column) {
@@ -62,6 +75,8 @@ std::string text_of(const LaneReport& lane, LaneColumn column) {
       return to_text(Endpoint{lane.key.destination, lane.key.destination_port});
     case LaneColumn::used:
       return fmt::format("{:.1f}", used_share(lane) * 100);
+    case LaneColumn::to_half:
+      return to_half_text(lane);
     default:
       return short_count(static_cast<std::uint64_t>(number_of(lane, column)));
   }
@@ -110,25 +125,51 @@ std::string column_word(std::size_t index) {
   return word;
 }
 
+std::size_t number_of_columns(LaneColumns which) {
+  return which == LaneColumns::watched ? kColumns : index_of(LaneColumn::to_half);
+}
+
+bool contains(std::string text, std::string_view lower) {
+  for (char& c : text) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  return text.find(lower) != std::string::npos;
+}
+
 }  // namespace
 
-std::optional<LaneColumn> lane_column(std::string_view name) {
-  for (std::size_t i = 0; i < kColumns; ++i) {
+std::optional<LaneColumn> lane_column(std::string_view name, LaneColumns which) {
+  for (std::size_t i = 0; i < number_of_columns(which); ++i) {
     if (column_word(i) == name) return static_cast<LaneColumn>(i);
   }
   return std::nullopt;
 }
 
-std::string lane_column_names() {
+std::string lane_column_names(LaneColumns which) {
   std::string names;
-  for (std::size_t i = 0; i < kColumns; ++i) {
-    names += (i == 0 ? "" : i + 1 == kColumns ? " or " : ", ") + column_word(i);
+  const std::size_t count = number_of_columns(which);
+  for (std::size_t i = 0; i < count; ++i) {
+    names += (i == 0 ? "" : i + 1 == count ? " or " : ", ") + column_word(i);
   }
   return names;
 }
 
-LanesView::LanesView(std::vector<LaneReport> lanes, std::size_t width, const LaneOrder& order)
-    : order_(order), lanes_(std::move(lanes)), widths_(kColumns) {
+std::vector<LaneReport> filtered(const std::vector<LaneReport>& lanes, std::string_view text) {
+  std::string lower(text);
+  for (char& c : lower) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  std::vector<LaneReport> found;
+  std::copy_if(lanes.begin(), lanes.end(), std::back_inserter(found), [&](const LaneReport& lane) {
+    return contains(text_of(lane, LaneColumn::destination), lower) ||
+           contains(text_of(lane, LaneColumn::source), lower) ||
+           contains(text_of(lane, LaneColumn::pool), lower);
+  });
+  return found;
+}
+
+LanesView::LanesView(std::vector<LaneReport> lanes, std::size_t width, const LaneOrder& order,
+                     bool marked)
+    : order_(order),
+      marked_(marked && width >= kForMark),
+      lanes_(std::move(lanes)),
+      widths_(kColumns) {
   std::sort(lanes_.begin(), lanes_.end(),
             [&](const LaneReport& a, const LaneReport& b) { return stands_before(a, b, order_); });
   rows_.reserve(lanes_.size());
@@ -142,21 +183,32 @@ LanesView::LanesView(std::vector<LaneReport> lanes, std::size_t width, const Lan
   choose_columns(width);
 }
 
+std::string LanesView::name(LaneColumn column) const {
+  std::string text = kNames[index_of(column)];
+  if (!marked_ || column != order_.column) return text;
+  // Of times the soonest stands first.
+  const bool ascends = (is_text(column) || column == LaneColumn::to_half) != order_.reversed;
+  return text + (ascends ? "^" : "v");
+}
+
 std::size_t LanesView::wanted_width(LaneColumn column) const {
   const std::size_t i = index_of(column);
-  std::size_t width = std::string(kNames[i]).size();
+  std::size_t width = name(column).size();
   for (const Cells& cells : rows_) width = std::max(width, cells[i].size());
   return width;
 }
 
 void LanesView::choose_columns(std::size_t width) {
   constexpr std::size_t kGap = 1;
-  constexpr std::size_t kUsedWidth = 5;
+  const std::size_t used_width = name(LaneColumn::used).size();
   std::size_t left = width;
+  const bool watched = std::any_of(lanes_.begin(), lanes_.end(),
+                                   [](const LaneReport& lane) { return lane.to_half.has_value(); });
   for (const LaneColumn column : kByImportance) {
+    if (column == LaneColumn::to_half && !watched) continue;
     std::size_t wanted = wanted_width(column);
     if (column == LaneColumn::destination) {
-      const std::size_t room = width > kUsedWidth + kGap + 8 ? width - kUsedWidth - kGap : width;
+      const std::size_t room = width > used_width + kGap + 8 ? width - used_width - kGap : width;
       wanted = std::min(wanted, room);
     }
     const std::size_t gap = columns_.empty() ? 0 : kGap;
@@ -186,8 +238,7 @@ Line LanesView::heading() const {
   for (const LaneColumn column : columns_) {
     if (!line.empty()) line.push_back({Style::heading, " "});
     const bool chosen = column == order_.column;
-    line.push_back(
-        {chosen ? Style::chosen : Style::heading, cell(kNames[index_of(column)], column)});
+    line.push_back({chosen ? Style::chosen : Style::heading, cell(name(column), column)});
   }
   return line;
 }

@@ -1,7 +1,10 @@
 #include "observe/top/monitor.h"
 
+#include <limits>
+#include <unordered_map>
 #include <utility>
 
+#include "base/clock.h"
 #include "base/error.h"
 
 namespace portpool {
@@ -42,8 +45,38 @@ void Monitor::look_for_successor(Clock::time_point now) {
     return;
   }
   readings_.clear();
+  levels_.clear();
   heartbeat_ = HeartbeatWatch(reader_->view().header(), now);
   judge_life(now);
+}
+
+// By what became of each lane within the window.
+void Monitor::estimate_halves(Clock::time_point now) {
+  constexpr double kNever = std::numeric_limits<double>::infinity();
+  while (levels_.size() > 1 && now - levels_[1].at >= kWindow) levels_.pop_front();
+  std::unordered_map<LaneKey, std::uint32_t, KeyHash> before;
+  double seconds = 0;
+  if (!levels_.empty()) {
+    before = {levels_.front().used.begin(), levels_.front().used.end()};
+    seconds = seconds_between(levels_.front().at, now);
+  }
+  Levels levels{now, {}};
+  for (LaneReport& lane : snapshot_.now.lanes) {
+    const std::uint32_t used = lane.counts.capacity - lane.counts.free;
+    const std::uint32_t half = lane.counts.capacity / 2;
+    levels.used.emplace_back(lane.key, used);
+    const auto found = before.find(lane.key);
+    if (used >= half) {
+      lane.to_half = 0;
+    } else if (found == before.end() || used <= found->second) {
+      lane.to_half = kNever;
+    } else {
+      lane.to_half = (half - used) * seconds / (used - found->second);
+    }
+  }
+  if (levels_.empty() || now - levels_.back().at >= std::chrono::seconds(1)) {
+    levels_.push_back(std::move(levels));
+  }
 }
 
 void Monitor::sample() {
@@ -54,6 +87,8 @@ void Monitor::sample() {
   const std::chrono::duration<double> silence(snapshot_.silent_s);
   snapshot_.now.set_times(daemon_times(
       reader_->view().header(), std::chrono::duration_cast<std::chrono::nanoseconds>(silence)));
+  snapshot_.history = std::make_shared<HistoryReading>(reader_->view(), clock_ns(CLOCK_REALTIME));
+  estimate_halves(now);
   Report lean = snapshot_.now;
   lean.lanes.clear();
   if (readings_.empty()) {

@@ -5,8 +5,11 @@
 #include <deque>
 #include <memory>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "observe/heartbeat_watch.h"
+#include "observe/history.h"
 #include "observe/report.h"
 #include "observe/segment_reader.h"
 
@@ -21,6 +24,8 @@ struct Snapshot {
   double window_seconds = 0;
   bool alive = false;
   double silent_s = 0;  // since the last heartbeat
+  // Never null: what a view goes back in stays while others come.
+  std::shared_ptr<const HistoryReading> history = std::make_shared<HistoryReading>();
 };
 
 class Monitor {
@@ -42,12 +47,20 @@ class Monitor {
     Report report;
   };
 
+  // How many ports of each lane could not be claimed at some moment, by lane.
+  struct Levels {
+    Clock::time_point at;
+    std::vector<std::pair<LaneKey, std::uint32_t>> used;
+  };
+
+  void estimate_halves(Clock::time_point now);
   void judge_life(Clock::time_point now);
   void look_for_successor(Clock::time_point now);
 
   std::string socket_path_;
   std::unique_ptr<SegmentReader> reader_;
   std::deque<Reading> readings_;  // oldest first, lanes left out
+  std::deque<Levels> levels_;     // oldest first, a second apart
   HeartbeatWatch heartbeat_;
   Clock::time_point looked_at_;
   Snapshot snapshot_;

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <iterator>
+#include <optional>
 #include <span>
 
 #include "base/text.h"
@@ -22,13 +23,18 @@ constexpr HelpLine kHelp[] = {
     {"s        sort by the next column", "s sort by next column"},
     {"< >      sort by the column to the left, right", "< > by left, right"},
     {"r        reverse the order", "r reverse"},
+    {"/        only lanes with this in pool, source or destination", "/ filter"},
     {"up down  scroll the lanes (also PgUp PgDn Home End)", "arrows scroll"},
+    {"left, right  what happened then; End or Esc: back to now", "left right: then"},
+    {"z        timeline by 1 s, 10 s, 1 min: an hour at most", "z zoom"},
+    {"t        timeline on, off", "t timeline"},
     {"g        latency histogram on, off", "g histogram"},
     {"p        pause, go on", "p pause"},
     {"h        this help on, off", "h help"},
     {"", ""},
     {"Rates are of the last interval, latencies of the last 10 s.", "rates: last moment"},
     {"USED% of a lane's ports cannot be claimed: in use, waiting, blocked.", "latencies: 10 s"},
+    {"TO HALF: until that is half of them, at the rate of the last 10 s.", "to half: in time"},
     {"More: docs/watching.md", "docs/watching.md"},
 };
 constexpr std::size_t kFullHelpWidth = 70;
@@ -58,7 +64,11 @@ Line health(const Snapshot& s, const View& view, std::size_t width) {
              fmt::format("{} {} ago", s.now.stopped ? "stopped" : "stopped: last heartbeat",
                          short_age(s.silent_s))};
   }
-  const Span paused{Style::chosen, view.paused ? "PAUSED" : ""};
+  Span paused{Style::chosen, view.paused ? "PAUSED" : ""};
+  if (view.past) {
+    const HistoryPoint& point = view.past->points()[view.at];
+    paused.text = "AT " + clock_text(point.at_ns, view.past->points().back().at_ns);
+  }
   const Line name{{Style::title, fmt::format("poold {}", printable(s.now.version))},
                   {Style::plain, fmt::format("  pid {}, up {}  ", s.now.pid,
                                              short_age(static_cast<double>(s.now.uptime_s)))}};
@@ -150,9 +160,10 @@ bool is_shown(const Quantile& quantile, std::size_t width) {
   return quantile.q == 1 && width >= 46;
 }
 
-std::vector<Line> latency_table(const Snapshot& s, std::size_t width) {
-  const bool with_kind = width >= 75;
-  const bool with_arm = width >= 40;
+// The record knows paths alone.
+std::vector<Line> latency_table(const Snapshot& s, std::size_t width, bool by_path) {
+  const bool with_kind = width >= 75 && !by_path;
+  const bool with_arm = width >= 40 && !by_path;
   const std::size_t cell = width >= 36 ? kCellWidth : 7;
   std::string heading = with_arm ? fmt::format("{:<{}} ", "ARM", kRouteWidth) : "";
   heading += fmt::format("{:<{}}", "PATH", kRouteWidth);
@@ -176,6 +187,7 @@ std::vector<Line> latency_table(const Snapshot& s, std::size_t width) {
     lines.push_back({{Style::plain, text}});
   }
   if (lines.size() == 1) {
+    if (by_path) return {lines.front(), {{Style::dim, "no connects at that time"}}};
     lines.push_back({{Style::dim, s.seconds > 0 ? fmt::format("no connects in the last {:.0f}s",
                                                               std::max(1.0, s.window_seconds))
                                                 : "reading..."}});
@@ -231,12 +243,15 @@ class Composer {
     }
     constexpr std::size_t kLeastLanes = 3;
     if (height_ >= 10) {
-      const std::vector<Line> table = latency_table(s_, width_);
+      const std::vector<Line> table = latency_table(s_, width_, view_.past != nullptr);
       add_gap();
       for (const Line& line : table) {
         if (room(bottom) > kLeastLanes) add(line);
       }
     }
+    // It needs the place of some lanes, and on most screens the histogram needs it too.
+    constexpr std::size_t kForBoth = 36;
+    if (view_.timeline && height_ >= (view_.histogram ? kForBoth : 22)) add_timeline();
     if (!view_.histogram) return;
     // On a small screen the histogram takes the place of the lanes.
     const std::size_t left = room(bottom);
@@ -244,6 +259,15 @@ class Composer {
     add_gap();
     const std::size_t most = left >= 14 ? left - kLeastLanes - 3 - gap : left - std::min(gap, left);
     for (const Line& line : draw_histogram(s_, width_, std::min<std::size_t>(most, 15))) add(line);
+  }
+
+  void add_timeline() {
+    const HistoryReading& history = view_.past ? *view_.past : *s_.history;
+    const auto at = view_.past ? std::optional(view_.at) : std::nullopt;
+    const std::vector<Line> lines = draw_timeline(history, view_.step, at, width_);
+    if (lines.empty()) return;
+    add_gap();
+    for (const Line& line : lines) add(line);
   }
 
   // `rows` things of `total` in sight: the first one, with view_.scroll cut to it.
@@ -266,14 +290,21 @@ class Composer {
       add({});
       --rows;
     }
-    const LanesView table(s_.now.lanes, width_, view_.order);
+    std::vector<LaneReport> lanes =
+        view_.filter.empty() ? s_.now.lanes : filtered(s_.now.lanes, view_.filter);
+    const LanesView table(std::move(lanes), width_, view_.order, true);
     page_.columns = table.columns();
+    of_all_ = s_.now.lanes.size();
+    if (table.size() == 0 && of_all_ != 0) {
+      add({{Style::dim, fmt::format("none of {} lane{} has \"{}\" in it", of_all_,
+                                    of_all_ == 1 ? "" : "s", printable(view_.filter))}});
+      return;
+    }
     if (table.size() == 0) {
       add({{Style::dim, "no lane yet: no program under the shim has connected anywhere"}});
       return;
     }
-    Line heading = table.heading();
-    add(heading);
+    add(table.heading());
     --rows;
     const std::size_t first = scrolled(table.size(), rows);
     for (std::size_t i = first; i < table.size() && i < first + rows; ++i) add(table.row(i));
@@ -282,15 +313,29 @@ class Composer {
 
   void add_hints() {
     if (page_.lines.size() < height_ - 1) page_.lines.resize(height_ - 1);
-    const Line keys =
-        width_ >= 60 ? Line{{Style::dim, "q quit  s sort  r reverse  g histogram  p pause  h help"}}
-                     : Line{{Style::dim, "q quit  h help"}};
+    Line keys{{Style::dim, "q quit  s sort  / filter  left: back  z zoom  h help"}};
+    if (view_.past) {
+      keys = {{Style::chosen, "left right: other moments  End: now"},
+              {Style::dim, "  z zoom  q quit  h help"}};
+    } else if (!view_.filter.empty()) {
+      keys = {{Style::dim, "Esc: all lanes  q quit  h help"}};
+    }
+    if (width_ < 60) keys = {{Style::dim, view_.past ? "End: now  q quit" : "q quit  h help"}};
+    if (view_.typing) {
+      keys = {{Style::plain, "/" + printable(view_.filter)},
+              {Style::chosen, " "},
+              {Style::dim, "  Enter: keep  Esc: all lanes"}};
+    }
     Span position{Style::dim, ""};
     if (shown_.total != 0) {
       position.text =
           shown_.last - shown_.first + 1 == shown_.total
               ? fmt::format("{} lane{}", shown_.total, shown_.total == 1 ? "" : "s")
               : fmt::format("lanes {}-{} of {}", shown_.first, shown_.last, shown_.total);
+    }
+    if (!view_.filter.empty()) {
+      position.text += fmt::format("{}of {}, /{}", position.text.empty() ? "none " : " ", of_all_,
+                                   shortened(printable(view_.filter), 20));
     }
     add(spread(keys, position, width_));
   }
@@ -307,16 +352,57 @@ class Composer {
   std::size_t height_;
   Page page_;
   Shown shown_;
+  std::size_t of_all_ = 0;  // lanes, before the filter
 };
 
 }  // namespace
 
-Page draw_page(const Snapshot& snapshot, View& view, std::size_t width, std::size_t height) {
-  return Composer(snapshot, view, width, height).compose();
+namespace {
+
+// What a screen would have shown at the moment that is looked at.
+Snapshot snapshot_then(const Snapshot& snapshot, const View& view) {
+  const HistoryReading& history = *view.past;
+  const auto columns = timeline_columns(history, view.step);
+  const TimelineColumn column = columns[column_of(columns, view.at)];
+  const Happened happened = history.between(column.from, column.to);
+  Snapshot then = snapshot;
+  then.now.lanes = happened.report.lanes;
+  then.now.control = happened.report.control;
+  then.now.clients = happened.report.clients;
+  then.moment = then.window = happened.report;
+  then.seconds = then.window_seconds = std::max(happened.seconds, 0.001);
+  return then;
 }
 
-Page draw_text(const Snapshot& snapshot, std::size_t width) {
+}  // namespace
+
+void go(View& view, const Snapshot& snapshot, int steps) {
+  const auto& history = view.past ? view.past : snapshot.history;
+  if (history->empty()) return;
+  const auto columns = timeline_columns(*history, view.step);
+  const auto last = static_cast<std::ptrdiff_t>(columns.size()) - 1;
+  // From now, the last column is one step to the left.
+  const std::ptrdiff_t from =
+      view.past ? static_cast<std::ptrdiff_t>(column_of(columns, view.at)) : last + 1;
+  const std::ptrdiff_t to = std::max<std::ptrdiff_t>(from + steps, 0);
+  if (to > last) {
+    view.past.reset();
+    return;
+  }
+  view.past = history;
+  view.at = columns[static_cast<std::size_t>(to)].to;
+}
+
+Page draw_page(const Snapshot& snapshot, View& view, std::size_t width, std::size_t height) {
+  if (!view.past) return Composer(snapshot, view, width, height).compose();
+  const Snapshot then = snapshot_then(snapshot, view);
+  return Composer(then, view, width, height).compose();
+}
+
+Page draw_text(const Snapshot& snapshot, std::size_t width, const LaneOrder& order) {
   View view;
+  view.order = order;
+  view.timeline = false;
   // Enough for all lanes and what stands above them.
   return Composer(snapshot, view, width, snapshot.now.lanes.size() + 40).compose_text();
 }

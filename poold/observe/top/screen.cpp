@@ -89,11 +89,22 @@ int Screen::attributes(Style style) const {
     case Style::bad:
       return colour(kBad) | A_BOLD;
     case Style::bar:
+    case Style::spark:
       return colour(kBar);
+    case Style::chosen_spark:
+      return colour(kBar) | A_REVERSE;
     case Style::plain:
       break;
   }
   return 0;
+}
+
+std::string Screen::spark(char level) const {
+  constexpr const char* kBlocks[] = {" ",      "\u2581", "\u2582", "\u2583", "\u2584",
+                                     "\u2585", "\u2586", "\u2587", "\u2588"};
+  const auto index = static_cast<std::size_t>(level - '0');
+  return blocks_ && index < std::size(kBlocks) ? kBlocks[index]
+                                               : std::string(1, spark_in_ascii(level));
 }
 
 void Screen::paint(const std::vector<Line>& page) {
@@ -104,6 +115,8 @@ void Screen::paint(const std::vector<Line>& page) {
       attrset(static_cast<attr_t>(attributes(span.style)));
       if (span.style == Style::bar && blocks_) {
         for (std::size_t i = 0; i < span.text.size(); ++i) addstr("\u2588");
+      } else if (span.style == Style::spark || span.style == Style::chosen_spark) {
+        for (const char level : span.text) addstr(spark(level).c_str());
       } else {
         addstr(span.text.c_str());
       }

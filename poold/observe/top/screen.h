@@ -28,10 +28,11 @@ class Screen {
 
  private:
   int attributes(Style style) const;
+  std::string spark(char level) const;
 
   ::screen* screen_ = nullptr;
   bool colours_ = false;
-  bool blocks_ = false;  // the terminal has U+2588
+  bool blocks_ = false;  // the terminal has U+2581 to U+2588
 };
 
 }  // namespace portpool

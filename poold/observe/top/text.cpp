@@ -22,9 +22,18 @@ Line clipped(const Line& line, std::size_t width) {
   return result;
 }
 
+char spark_in_ascii(char level) {
+  constexpr std::string_view kLevels = " .:-=+*#@";
+  const auto index = static_cast<std::size_t>(level - '0');
+  return index < kLevels.size() ? kLevels[index] : '?';
+}
+
 std::string plain_text(const Line& line) {
   std::string text;
-  for (const Span& span : line) text += span.text;
+  for (const Span& span : line) {
+    const bool spark = span.style == Style::spark || span.style == Style::chosen_spark;
+    for (const char c : span.text) text += spark ? spark_in_ascii(c) : c;
+  }
   text.erase(text.find_last_not_of(' ') + 1);
   return text + "\n";
 }

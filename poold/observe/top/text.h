@@ -7,8 +7,9 @@
 
 namespace portpool {
 
-// `bar`: its characters stand for filled cells.
-enum class Style { plain, title, heading, chosen, dim, good, warn, bad, bar };
+// `bar`: its characters stand for filled cells. `spark`, `chosen_spark`: digits from 0 to 8, for
+// cells that are filled from below by so many eighths.
+enum class Style { plain, title, heading, chosen, dim, good, warn, bad, bar, spark, chosen_spark };
 
 // ASCII only: one byte is one cell.
 struct Span {
@@ -20,6 +21,9 @@ using Line = std::vector<Span>;
 std::size_t width_of(const Line& line);
 // At most `width` cells of it.
 Line clipped(const Line& line, std::size_t width);
+
+// A level of `spark` where there is ASCII alone.
+char spark_in_ascii(char level);
 
 // Without its styles, and without blanks at its end; ends with a newline.
 std::string plain_text(const Line& line);

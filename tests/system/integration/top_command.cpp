@@ -79,9 +79,9 @@ class TopCommand : public PooledNet {
   }
 
   // For a terminal: says afterwards how it ended and whether the terminal is as before.
-  std::string on_screen(const std::string& environment = "") const {
+  std::string on_screen(const std::string& environment = "", const std::string& more = "") const {
     return "echo before; env " + environment + " " + poold_path() +
-           " top --interval 0.2 --socket " + poold.socket() +
+           " top --interval 0.2 --socket " + poold.socket() + " " + more +
            "; echo status=$?; stty -a | grep -o -e ' icanon' -e ' echo '; exec sleep 1000";
   }
 
@@ -167,6 +167,72 @@ TEST_F(TopCommand, KeysSortScrollPauseAndHelp) {
   EXPECT_TRUE(terminal.shows("PAUSED")) << terminal.screen();
   terminal.press("Space");
   EXPECT_TRUE(terminal.hides("PAUSED")) << terminal.screen();
+}
+
+TEST_F(TopCommand, AFilterLeavesOnlyWhatIsAskedFor) {
+  Words destinations;
+  for (int i = 2; i <= 12; ++i) destinations.push_back("127.0.0." + std::to_string(i) + ":9001");
+  poold.make_lanes(destinations);
+  const Terminal terminal(80, 24, on_screen());
+  ASSERT_TRUE(terminal.shows("of 12")) << terminal.screen();
+  terminal.press("/");
+  for (const char* key : {"0", ".", "1", "1", "q"}) terminal.press(key);
+  EXPECT_TRUE(terminal.shows("none of 12 lanes has \"0.11q\" in it")) << terminal.screen();
+  terminal.press("BSpace");
+  EXPECT_TRUE(terminal.shows("127.0.0.11:9001")) << terminal.screen();
+  EXPECT_TRUE(terminal.hides("127.0.0.12:9001")) << terminal.screen();
+  terminal.press("Enter");
+  EXPECT_TRUE(terminal.shows("1 lane of 12, /0.11")) << terminal.screen();
+  terminal.press("Escape");
+  EXPECT_TRUE(terminal.shows("of 12")) << terminal.screen();
+  EXPECT_TRUE(terminal.hides("/0.11")) << terminal.screen();
+}
+
+TEST_F(TopCommand, SortsAsItIsToldAndMarksTheColumn) {
+  poold.make_lanes({"127.0.0.2:9001", "127.0.0.3:9001"});
+  {
+    const Terminal terminal(80, 24, on_screen("", "--sort destination"));
+    EXPECT_TRUE(terminal.shows("DESTINATION^")) << terminal.screen();
+    terminal.press("r");
+    EXPECT_TRUE(terminal.shows("DESTINATIONv")) << terminal.screen();
+    terminal.press("s");
+    EXPECT_TRUE(terminal.hides("DESTINATIONv")) << terminal.screen();
+  }
+  const Terminal terminal(80, 24, on_screen());
+  EXPECT_TRUE(terminal.shows("USED%v")) << terminal.screen();
+  EXPECT_TRUE(terminal.shows("TO HALF")) << terminal.screen();
+  Process wrong(command({"--sort", "colour"}));
+  EXPECT_EQ(wrong.wait(), 2);
+  EXPECT_TRUE(has(wrong.err(), "\"colour\" is none of pool, source")) << wrong.err();
+}
+
+// An incident that is over is found by going back to it.
+TEST_F(TopCommand, GoesBackInTime) {
+  EXPECT_EQ(run_guest("echo_often", poold.shim(), {kEcho, "77"}), GuestResult{});
+  const Terminal terminal(100, 30, on_screen());
+  EXPECT_TRUE(terminal.shows("pool/s")) << terminal.screen();
+  EXPECT_TRUE(terminal.shows("\u2588")) << terminal.screen();
+  EXPECT_TRUE(terminal.shows("1 s each")) << terminal.screen();
+  // Now there are none, and back there were some.
+  EXPECT_TRUE(terminal.shows("no connects in the last")) << terminal.screen();
+  EXPECT_TRUE(eventually([&] {
+    terminal.press("Left");
+    const std::string screen = terminal.screen();
+    return has(screen, "AT ") && has(screen, "PATH ") && !has(screen, "no connects");
+  })) << terminal.screen();
+  EXPECT_TRUE(terminal.hides("ARM")) << terminal.screen();
+  EXPECT_TRUE(terminal.shows("^")) << terminal.screen();
+  EXPECT_TRUE(terminal.shows("End: now")) << terminal.screen();
+  EXPECT_TRUE(terminal.shows(kEcho)) << terminal.screen();
+  terminal.press("z");
+  EXPECT_TRUE(terminal.shows("10 s each")) << terminal.screen();
+  terminal.press("End");
+  EXPECT_TRUE(terminal.hides("AT ")) << terminal.screen();
+  EXPECT_TRUE(terminal.hides("End: now")) << terminal.screen();
+  terminal.press("t");
+  EXPECT_TRUE(terminal.hides("pool/s")) << terminal.screen();
+  terminal.press("t");
+  EXPECT_TRUE(terminal.shows("pool/s")) << terminal.screen();
 }
 
 TEST_F(TopCommand, GivesTheTerminalBackHoweverItEnds) {

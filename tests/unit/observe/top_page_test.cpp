@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include <limits>
+
 namespace portpool::test {
 namespace {
 
@@ -128,6 +130,54 @@ TEST(TopPage, LanesAreSortedByAnyColumn) {
   // 10.0.0.9 before 10.0.0.10: by number, not by text.
   EXPECT_TRUE(has(first(LaneColumn::destination, false), "10.0.0.9:443"));
   EXPECT_TRUE(has(first(LaneColumn::destination, true), "2001:db8"));
+}
+
+TEST(TopPage, TheColumnOfTheOrderIsMarkedWithoutColour) {
+  View view;
+  EXPECT_TRUE(has(draw(snapshot(), view, 80, 24), "USED%v "));
+  view.order.reversed = true;
+  EXPECT_TRUE(has(draw(snapshot(), view, 80, 24), "USED%^ "));
+  view.order = {LaneColumn::destination, false};
+  EXPECT_TRUE(has(draw(snapshot(), view, 80, 24), "DESTINATION^ "));
+  // status tells the order by its option.
+  const LanesView once(snapshot().now.lanes, 80, {});
+  EXPECT_FALSE(has(text_of(once.heading()), "USED%v"));
+}
+
+TEST(TopPage, TimeToHalf) {
+  Snapshot s = snapshot();
+  EXPECT_FALSE(has(draw(s, {}, 132, 24), "TO HALF")) << "nobody has watched";
+  s.now.lanes[0].to_half = 190;
+  s.now.lanes[1].to_half = 0;
+  s.now.lanes[2].to_half = std::numeric_limits<double>::infinity();
+  View view;
+  view.order = {LaneColumn::to_half, false};
+  const std::string page = draw(s, view, 132, 24);
+  EXPECT_TRUE(has(page, "TO HALF^")) << page;
+  EXPECT_TRUE(has(page, "3m10s")) << page;
+  EXPECT_LT(page.find("10.0.0.9:443"), page.find("10.0.0.10:80"));
+  EXPECT_LT(page.find("over"), page.find("3m10s"));
+  EXPECT_EQ(lane_column("to_half"), std::nullopt);
+  EXPECT_EQ(lane_column("to_half", LaneColumns::watched), LaneColumn::to_half);
+}
+
+TEST(TopPage, AFilterLooksAtPoolSourceAndDestination) {
+  Snapshot s = snapshot();
+  s.now.lanes[1].pool = "Edge";
+  View view;
+  view.filter = "eDGE";
+  EXPECT_TRUE(has(draw(s, view, 80, 24), "10.0.0.9:443"));
+  EXPECT_FALSE(has(draw(s, view, 80, 24), "10.0.0.10:80"));
+  EXPECT_TRUE(has(draw(s, view, 80, 24), "1 lane of 3, /eDGE"));
+  view.filter = ":80";
+  EXPECT_EQ(filtered(s.now.lanes, view.filter).size(), 2U);
+  view.filter = "nothing";
+  view.typing = true;
+  EXPECT_TRUE(has(draw(s, view, 80, 24), "none of 3 lanes has \"nothing\" in it"));
+  EXPECT_TRUE(has(draw(s, view, 80, 24), "/nothing "));
+  for (std::size_t width = 1; width <= 140; ++width) {
+    for (const Line& line : draw_page(s, view, width, 24).lines) EXPECT_LE(width_of(line), width);
+  }
 }
 
 TEST(TopPage, NeighbourGoesRoundAmongWhatIsShown) {
