@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <array>
 #include <ctime>
+#include <utility>
+#include <vector>
 
 #include "base/number_text.h"
 #include "base/text.h"
@@ -114,8 +116,11 @@ std::string moments(const HistoryReading& history, const HistorySpan& span, std:
 std::string lanes_then(const HistoryReading& history, const HistorySpan& span, std::uint64_t now) {
   const std::size_t at = fullest_moment(history, span);
   const HistoryPoint& point = history.points()[at];
-  if (point.lanes.empty()) return "";
-  const LanesView view(point.lanes, kTerminalWidth - 2, {});
+  std::vector<LaneReport> lanes = point.lanes;
+  std::erase_if(lanes,
+                [](const LaneReport& lane) { return lane.counts.free == lane.counts.capacity; });
+  if (lanes.empty()) return "";
+  const LanesView view(std::move(lanes), kTerminalWidth - 2, {});
   std::string text =
       fmt::format("\nThe fullest lanes at {} (of {})\n  ", clock_text(point.at_ns, now),
                   count_text(std::max<std::uint64_t>(point.lanes_in_service, view.size()))) +

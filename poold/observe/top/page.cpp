@@ -81,13 +81,14 @@ Line health(const Snapshot& s, const View& view, std::size_t width) {
   return spread({{Style::title, "poold "}, {state.style, age}}, paused, width);
 }
 
-Line settings(const Snapshot& s, std::size_t width) {
+Line settings(const Snapshot& s, const View& view, std::size_t width) {
   const double cpu =
       s.seconds > 0 ? static_cast<double>(s.moment.reconcile_cpu_ns) / s.seconds / 1e7 : 0;
   const std::string parts[] = {
       fmt::format("mode {} ({})", name_of(s.now.control.mode), name_of(s.now.control.strategy)),
       fmt::format("ports {}-{}", s.now.port_low, s.now.port_high),
-      fmt::format("{} attached", s.now.clients), fmt::format("reconcile {:.1f}% CPU", cpu)};
+      fmt::format("{} attached", s.now.clients),
+      view.past ? "" : fmt::format("reconcile {:.1f}% CPU", cpu)};
   std::string text = parts[0];
   for (const std::string& part : std::span(parts).subspan(1)) {
     if (text.size() + 2 + part.size() <= width) text += "  " + part;
@@ -124,23 +125,39 @@ Line rates(const Snapshot& s, std::size_t width) {
   return line;
 }
 
-// The commonest reasons first; empty when there was no fallback.
-Line reasons(const Snapshot& s, std::size_t width) {
-  std::vector<std::pair<std::uint64_t, std::string>> found;
-  for (std::size_t i = 0; i < kFallbackReasons; ++i) {
-    if (s.window.fallbacks[i] != 0) {
-      found.emplace_back(s.window.fallbacks[i], std::string(kFallbackTexts[i].name));
-    }
-  }
-  if (found.empty()) return {};
-  std::sort(found.rbegin(), found.rend());
-  Line line{{Style::dim, fmt::format("fallbacks in {:.0f}s:", s.window_seconds)}};
-  for (const auto& [count, name] : found) {
+using Counts = std::vector<std::pair<std::uint64_t, std::string>>;
+
+// The commonest first; empty when there are none.
+Line counts_line(const char* what, Counts counts, double seconds, Style style, std::size_t width) {
+  if (counts.empty()) return {};
+  std::sort(counts.rbegin(), counts.rend());
+  Line line{{Style::dim, fmt::format("{} in {:.0f}s:", what, seconds)}};
+  for (const auto& [count, name] : counts) {
     const std::string text = fmt::format("  {} {}", name, short_count(count));
     if (width_of(line) + text.size() > width) break;
-    line.push_back({Style::warn, text});
+    line.push_back({style, text});
   }
   return line;
+}
+
+Line reasons(const Snapshot& s, std::size_t width) {
+  Counts found;
+  for (std::size_t i = 0; i < kFallbackReasons; ++i) {
+    const std::uint64_t count = s.window.fallbacks[i];
+    if (count != 0) found.emplace_back(count, kFallbackTexts[i].name);
+  }
+  return counts_line("fallbacks", std::move(found), s.window_seconds, Style::warn, width);
+}
+
+Line failures(const Snapshot& s, std::size_t width) {
+  Counts found;
+  for (std::size_t i = 0; i < kConnectResults; ++i) {
+    const auto result = static_cast<ConnectResult>(i);
+    if (result == ConnectResult::k_ok || result == ConnectResult::k_in_progress) continue;
+    const std::uint64_t count = s.window.result(result);
+    if (count != 0) found.emplace_back(count, kResultTexts[i].name);
+  }
+  return counts_line("failures", std::move(found), s.window_seconds, Style::bad, width);
 }
 
 // ---- latency table
@@ -154,7 +171,9 @@ constexpr Quantile kQuantiles[] = {
 constexpr std::size_t kRouteWidth = 6;
 constexpr std::size_t kCellWidth = 8;
 
-bool is_shown(const Quantile& quantile, std::size_t width) {
+// The record knows no longest call.
+bool is_shown(const Quantile& quantile, std::size_t width, bool by_path) {
+  if (by_path && quantile.q == 1) return false;
   if (width >= 62) return true;
   if (quantile.q == 0.5 || quantile.q == 0.99) return true;
   return quantile.q == 1 && width >= 46;
@@ -170,7 +189,7 @@ std::vector<Line> latency_table(const Snapshot& s, std::size_t width, bool by_pa
   if (with_kind) heading += fmt::format(" {:<12}", "CALL");
   heading += fmt::format("{:>{}}", "CALLS", cell);
   for (const Quantile& q : kQuantiles) {
-    if (is_shown(q, width)) heading += fmt::format("{:>{}}", q.name, cell);
+    if (is_shown(q, width, by_path)) heading += fmt::format("{:>{}}", q.name, cell);
   }
   if (width >= 75) heading += "  us";
   std::vector<Line> lines{{{Style::heading, heading}}};
@@ -181,7 +200,7 @@ std::vector<Line> latency_table(const Snapshot& s, std::size_t width, bool by_pa
     if (with_kind) text += fmt::format(" {:<12}", part.blocking ? "blocking" : "non-blocking");
     text += fmt::format("{:>{}}", short_count(part.latency.count), cell);
     for (const Quantile& q : kQuantiles) {
-      if (!is_shown(q, width)) continue;
+      if (!is_shown(q, width, by_path)) continue;
       text += fmt::format("{:>{}}", short_us(quantile_us(part.latency, q.q)), cell);
     }
     lines.push_back({{Style::plain, text}});
@@ -236,10 +255,12 @@ class Composer {
   }
 
   void add_figures(std::size_t bottom) {
-    if (height_ >= 16) add(settings(s_, width_));
+    if (height_ >= 16) add(settings(s_, view_, width_));
     if (height_ >= 2) add(rates(s_, width_));
     if (height_ >= 12) {
-      if (const Line why = reasons(s_, width_); !why.empty()) add(why);
+      for (const Line& why : {reasons(s_, width_), failures(s_, width_)}) {
+        if (!why.empty()) add(why);
+      }
     }
     constexpr std::size_t kLeastLanes = 3;
     if (height_ >= 10) {

@@ -206,7 +206,25 @@ TEST_F(TopCommand, SortsAsItIsToldAndMarksTheColumn) {
   EXPECT_TRUE(has(wrong.err(), "\"colour\" is none of pool, source")) << wrong.err();
 }
 
+GUEST(refused_connects) {
+  for (int i = 0; i < 50; ++i) CHECK_THAT(connected_socket(SocketAddress("127.0.0.1:9")) < 0);
+}
+
 // An incident that is over is found by going back to it.
+TEST_F(TopCommand, FindsAnIncidentThatIsOver) {
+  EXPECT_EQ(run_guest("refused_connects", poold.shim()), GuestResult{});
+  const Terminal terminal(100, 30, on_screen());
+  ASSERT_TRUE(terminal.shows("no connects in the last")) << terminal.screen();
+  EXPECT_FALSE(has(terminal.screen(), "ECONNREFUSED"));
+  EXPECT_TRUE(eventually([&] {
+    terminal.press("Left");
+    return has(terminal.screen(), "ECONNREFUSED");
+  })) << terminal.screen();
+  EXPECT_TRUE(has(terminal.screen(), "AT ")) << terminal.screen();
+  terminal.press("End");
+  EXPECT_TRUE(terminal.hides("ECONNREFUSED")) << terminal.screen();
+}
+
 TEST_F(TopCommand, GoesBackInTime) {
   EXPECT_EQ(run_guest("echo_often", poold.shim(), {kEcho, "77"}), GuestResult{});
   const Terminal terminal(100, 30, on_screen());

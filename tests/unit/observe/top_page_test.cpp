@@ -108,6 +108,16 @@ TEST(TopPage, AWideOneTellsEverything) {
   }
 }
 
+TEST(TopPage, FailuresAreNamed) {
+  Snapshot s = snapshot();
+  EXPECT_FALSE(has(draw(s, {}, 80, 24), "failures in"));
+  s.window.counters[static_cast<std::size_t>(Counter::k_pool_econnrefused)] = 7;
+  s.window.counters[static_cast<std::size_t>(Counter::k_kernel_econnrefused)] = 1;
+  s.window.counters[static_cast<std::size_t>(Counter::k_kernel_etimedout)] = 90;
+  s.window.counters[static_cast<std::size_t>(Counter::k_pool_ok)] = 1000;
+  EXPECT_TRUE(has(draw(s, {}, 80, 24), "failures in 10s:  ETIMEDOUT 90  ECONNREFUSED 8"));
+}
+
 TEST(TopPage, ADeadDaemonIsStoppedWithItsAge) {
   Snapshot s = snapshot();
   s.alive = false;
