@@ -2,17 +2,20 @@
 #include <fmt/format.h>
 
 #include <cerrno>
+#include <chrono>
 #include <cstring>
 #include <ctime>
 #include <string>
 #include <string_view>
 
+#include "base/clock.h"
 #include "base/error.h"
 #include "base/hidden_addresses.h"
 #include "base/text.h"
 #include "cli/commands.h"
 #include "cli/output_file.h"
 #include "kernel/proc_file.h"
+#include "observe/history.h"
 #include "observe/report_text.h"
 #include "observe/segment_reader.h"
 
@@ -75,6 +78,13 @@ std::string of_the_daemon(const std::string& socket) {
     const Report report = read_watched_report(SegmentReader(socket).view());
     if (report.alive()) pid = report.pid;
     return report_as_json(report);
+  });
+  text += attempt("poold status --since 1h", [&] {
+    const SegmentReader reader(socket);
+    const Since since{std::chrono::hours(1), clock_ns(CLOCK_REALTIME)};
+    const HistoryReading history(reader.view(), since.now_ns);
+    if (history.empty()) throw UserError("nothing is recorded");
+    return history_as_text(history, read_watched_report(reader.view()), since);
   });
   if (pid <= 0) return text;
   for (const char* name : kProcessFiles) {

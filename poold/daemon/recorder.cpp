@@ -120,7 +120,10 @@ void write(const Reading& reading, const StructureHeader& header, std::size_t la
 std::uint64_t next_ticket(std::span<const HistorySample> ring) {
   std::uint64_t next = 0;
   for (const HistorySample& sample : ring) {
-    next = std::max(next, sample.sequence.load(std::memory_order_relaxed) / 2);
+    const std::uint64_t sequence = sample.sequence.load(std::memory_order_relaxed);
+    // Nor is any further one used, and a look at it would take memory.
+    if (sequence == 0) break;
+    next = std::max(next, sequence / 2);
   }
   return next;
 }

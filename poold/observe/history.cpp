@@ -65,6 +65,8 @@ std::vector<HistoryPoint> read_ring(const SegmentView& view, std::span<const His
   HistoryPoint point;
   point.fine = fine;
   for (std::size_t i = 0; i < ring.size(); ++i) {
+    // Places are used in their order, and a look at one that is not used would take memory.
+    if (ring[i].sequence.load(std::memory_order_relaxed) == 0) break;
     if (read_sample(view, ring, i, point)) points.push_back(point);
   }
   std::sort(points.begin(), points.end(),

@@ -201,8 +201,9 @@ TEST_F(PooledNet, BugreportHasWhatIsAskedFor) {
   EXPECT_NE(said.err.find(file), std::string::npos) << said.err;
   std::stringstream text;
   text << std::ifstream(file).rdbuf();
-  for (const char* title : {"poold version", "poold status --json", "poold doctor --json",
-                            "/proc/net/netstat", "/proc/sys/net/ipv4/ip_local_port_range"}) {
+  for (const char* title :
+       {"poold version", "poold status --json", "poold status --since 1h", "poold doctor --json",
+        "/proc/net/netstat", "/proc/sys/net/ipv4/ip_local_port_range"}) {
     EXPECT_NE(text.str().find(std::string("\n==== ") + title + "\n"), std::string::npos) << title;
   }
   EXPECT_NE(text.str().find("/proc/" + std::to_string(poold.process().pid()) + "/limits"),

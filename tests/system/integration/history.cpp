@@ -1,12 +1,16 @@
 // The record of the last hour: an incident that is over is found in it.
 #include <signal.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 
 #include <algorithm>
 #include <filesystem>
 #include <fstream>
+#include <random>
 #include <sstream>
 #include <thread>
 
+#include "lanes/segment.h"
 #include "support/holder.h"
 #include "system/integration/common.h"
 
@@ -236,6 +240,41 @@ TEST_F(HistoryCommand, BadTimesGetWords) {
     const GuestResult result = since({bad});
     EXPECT_EQ(result.status, 2) << bad;
     EXPECT_TRUE(has(result.err, "is no time like 90s, 10m or 1h")) << bad << ": " << result.err;
+  }
+}
+
+// Readers meet what another process has written.
+TEST_F(EchoNet, AReaderLivesThroughAnything) {
+  Segment segment({.lanes = 4, .shards = 1}, {});
+  segment.publish();
+  const TempDir directory;
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  directory.file("socket").copy(address.sun_path, sizeof address.sun_path - 1);
+  const Descriptor listener(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  ASSERT_EQ(bind(listener.get(), reinterpret_cast<sockaddr*>(&address), sizeof address), 0);
+  ASSERT_EQ(listen(listener.get(), 100), 0);
+  std::mt19937_64 random(5);
+  History& history = segment.writer().history();
+  auto* words = reinterpret_cast<std::uint64_t*>(&history);
+  for (int round = 0; round < 5; ++round) {
+    for (std::size_t i = 0; i < sizeof history / 8; ++i) words[i] = random();
+    for (std::size_t i = 0; i < kFineSamples; ++i) {
+      if (random() % 4 != 0) history.fine[i].sequence = 2 * i + 2;
+    }
+    for (const Words& command :
+         {Words{"status", "--since", "1h"}, Words{"status", "--since", "1h", "--json"},
+          Words{"doctor"}, Words{"top", "--once"}}) {
+      Words all{poold_path()};
+      all.insert(all.end(), command.begin(), command.end());
+      all.insert(all.end(), {"--socket", directory.file("socket")});
+      Process process(all);
+      // The daemon that it looks at has no heartbeat: a warning. A signal would be 128 and more.
+      const int status = process.wait();
+      EXPECT_TRUE(status >= 0 && status <= 3) << command.front() << status << process.err();
+      EXPECT_FALSE(process.out().empty()) << command.front() << process.err();
+      EXPECT_FALSE(has(process.out(), "\x1b"));
+    }
   }
 }
 

@@ -80,7 +80,15 @@ TEST_F(RecorderTest, TheFullestLanesComeFirst) {
 }
 
 TEST_F(RecorderTest, TheRingGoesRound) {
+  const auto memory = [&] {
+    struct stat info {};
+    EXPECT_EQ(fstat(segment.structure_fd(), &info), 0);
+    return static_cast<std::size_t>(info.st_blocks) * 512;
+  };
+  const std::size_t before = memory();
   Recorder recorder(segment.writer(), lanes);
+  EXPECT_FALSE(read().points().empty());
+  EXPECT_LE(memory(), before + 4 * 4096) << "it takes memory as it is used, by readers too";
   for (std::size_t i = 0; i < 2 * kFineSamples; ++i) {
     connect(0, Route::pool, 20'000, ConnectResult::k_ok);
     recorder.record();

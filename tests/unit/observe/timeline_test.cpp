@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <random>
 
 #include "lanes/segment.h"
 #include "observe/top/page.h"
@@ -98,6 +99,30 @@ TEST_F(Timeline, AnyWidthAndAnyMomentFit) {
          {TimelineStep::second, TimelineStep::ten_seconds, TimelineStep::minute}) {
       for (std::size_t at = 0; at <= 290; at += 29) {
         for (const Line& line : draw_timeline(history(), step, at, width)) {
+          EXPECT_LE(width_of(line), width);
+        }
+      }
+    }
+  }
+}
+
+// What stands there may be another poold's, or nobody's.
+TEST_F(Timeline, AnythingMayStandThere) {
+  std::mt19937_64 random(3);
+  History& rings = segment.writer().history();
+  auto* words = reinterpret_cast<std::uint64_t*>(&rings);
+  for (int round = 0; round < 10; ++round) {
+    for (std::size_t i = 0; i < sizeof rings / 8; ++i) words[i] = random();
+    for (std::size_t i = 0; i < kFineSamples; ++i) {
+      rings.fine[i].sequence = 2 * (i + kFineSamples * (random() % 3)) + 2;
+    }
+    snapshot.history = std::make_shared<HistoryReading>(segment.view(), random());
+    View view;
+    for (int steps : {-1, -7, -1000, 3, 2000, -2}) {
+      go(view, snapshot, steps);
+      view.step = next_step(view.step);
+      for (const std::size_t width : {1U, 40U, 80U, 200U}) {
+        for (const Line& line : draw_page(snapshot, view, width, 50).lines) {
           EXPECT_LE(width_of(line), width);
         }
       }
