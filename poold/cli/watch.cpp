@@ -27,13 +27,13 @@ std::chrono::milliseconds watch_interval(const std::string& seconds) {
 }
 
 std::optional<std::chrono::seconds> span_of(std::string_view text) {
-  constexpr long kLongest_s = 366L * 86'400;
+  constexpr long kLongest = 366L * 86'400;
   const char* end = text.data() + text.size();
   long number = 0;
   const auto [stop, error] = std::from_chars(text.data(), end, number);
   const std::string_view unit(stop, static_cast<std::size_t>(end - stop));
   const long seconds = unit == "s" ? 1 : unit == "m" ? 60 : unit == "h" ? 3600 : 0;
-  if (error != std::errc{} || seconds == 0 || number < 1 || number > kLongest_s / seconds) {
+  if (error != std::errc{} || seconds == 0 || number < 1 || number > kLongest / seconds) {
     return std::nullopt;
   }
   return std::chrono::seconds(number * seconds);

@@ -6,6 +6,7 @@
 #include <sstream>
 #include <stdexcept>
 
+#include "support/holder.h"
 #include "support/temp_dir.h"
 #include "system/integration/common.h"
 
@@ -204,6 +205,16 @@ TEST_F(TopCommand, SortsAsItIsToldAndMarksTheColumn) {
   Process wrong(command({"--sort", "colour"}));
   EXPECT_EQ(wrong.wait(), 2);
   EXPECT_TRUE(has(wrong.err(), "\"colour\" is none of pool, source")) << wrong.err();
+}
+
+TEST_F(TopCommand, SaysWhenHalfOfALaneIsUsed) {
+  net.set_port_range(kLowPort, kLowPort + 99);
+  const Terminal terminal(100, 30, on_screen());
+  ASSERT_TRUE(terminal.shows("TO HALF")) << terminal.screen();
+  EXPECT_FALSE(has(terminal.screen(), " over")) << terminal.screen();
+  const Holder holder(SocketAddress(kEcho), 60);
+  ASSERT_EQ(holder.held(), 60U);
+  EXPECT_TRUE(terminal.shows(" over")) << terminal.screen();
 }
 
 GUEST(refused_connects) {

@@ -89,8 +89,8 @@ TEST_F(HistoryTest, WhatHappenedIsTheDifference) {
 }
 
 TEST_F(HistoryTest, AnHourOfWhichFiveMinutesAreFine) {
-  fill(2 * 3600);
-  const HistoryReading history = read(2 * 3600);
+  fill(7200);
+  const HistoryReading history = read(7200);
   EXPECT_FALSE(history.begins_with_daemon());
   const auto& points = history.points();
   // 300 s of the fine ring, and before that, from the coarse one, what it still has.
