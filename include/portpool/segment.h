@@ -147,7 +147,7 @@ class SegmentView {
     const std::uint64_t end = sections_.history.offset;
     const bool holds = end_of(sections_.directory) <= end && end_of(sections_.lane_infos) <= end &&
                        end_of(sections_.pools) <= end && end_of(sections_.port_rules) <= end;
-    return holds ? end : 0;
+    return holds ? static_cast<std::size_t>(end) : 0;
   }
   // Bytes at the beginning of the hints that hold all but lanes and trace; 0 where a section lies
   // behind those.

@@ -115,8 +115,8 @@ struct alignas(64) StructureHeader {
   Section port_rules;
   Section bound_ports;         // in the hints: one element, or none
   Section history;             // in the structure: one element, or none before 3.2
-  std::uint64_t reserved1[3];  // sections to come
   Section attached;            // in the hints; count 0: written by a poold before 3.2
+  std::uint64_t reserved1[3];  // sections to come
 
   // Written by poold as it runs.
   alignas(64) std::atomic<std::uint64_t> heartbeat;  // +1 every kHeartbeatMs
