@@ -208,16 +208,17 @@ bool judge_started(const std::string& script, const std::string& interpreter, in
   const auto words = command_of_script(script, interpreter);
   if (!words) return false;
   const bool known = !words->empty() && is_program(words->front()) && starts < kMostStarts;
-  if (!known) {
+  if (known) {
+    judgement.add("script", Answer::yes,
+                  fmt::format("{} starts {} by exec", script, words->front()));
+    judge_words(*words, starts + 1, judgement);
+  } else {
     judgement.add(
         "script", Answer::unknown,
         fmt::format("{} starts another program by exec, and which cannot be told from it", script),
         "ask about that program, or about its pid when it runs");
-    return false;
   }
-  judgement.add("script", Answer::yes, fmt::format("{} starts {} by exec", script, words->front()));
-  judge_words(*words, starts + 1, judgement);
-  return true;
+  return known;
 }
 
 void judge_file(const std::string& name, int starts, Judgement& judgement) {
