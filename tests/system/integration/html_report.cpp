@@ -2,6 +2,7 @@
 // can be read on a phone and on paper, and its values are told to a finger and to the keyboard.
 #include <algorithm>
 #include <filesystem>
+#include <sstream>
 
 #include "support/temp_dir.h"
 #include "system/integration/common.h"
@@ -154,8 +155,13 @@ class HtmlReport : public EchoNet {
     words.push_back("file://" + page);
     Process process(words, {"HOME=" + profile.path()});
     EXPECT_EQ(process.wait(), 0) << process.err();
-    for (const char* complaint : {"CONSOLE", "Content Security Policy", "Refused to"}) {
-      EXPECT_EQ(process.err().find(complaint), std::string::npos) << process.err();
+    std::istringstream lines(process.err());
+    for (std::string line; std::getline(lines, line);) {
+      // The browser's own pages have complaints, too, on a slow machine.
+      if (line.find("source: chrome://") != std::string::npos) continue;
+      for (const char* complaint : {"CONSOLE", "Content Security Policy", "Refused to"}) {
+        EXPECT_EQ(line.find(complaint), std::string::npos) << line;
+      }
     }
     return process.out();
   }

@@ -25,7 +25,8 @@ class SocketTrouble : public EchoNet {
     const std::uint64_t before = pool_connects(poold.status());
     poold.make_lanes({kEcho});
     EXPECT_EQ(run_guest("echo_often", poold.shim(), {kEcho, "5"}), GuestResult{});
-    EXPECT_GE(pool_connects(poold.status()), before + 5);
+    const nlohmann::json after = poold.status();
+    EXPECT_GE(pool_connects(after), before + 5) << after.dump(1);
   }
   bool answers() const {
     return Process({poold_path(), "status", "--json"}, {"PORTPOOL_SOCKET=" + poold.socket()})

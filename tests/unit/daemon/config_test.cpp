@@ -98,7 +98,8 @@ TEST(Config, AbsentSources) {
     EXPECT_EQ(config.pools[0].sources.size(), 1U);
     EXPECT_EQ(config.pools[0].source_entries.size(), 3U);
     ASSERT_EQ(config.absent_sources.size(), 2U);
-    EXPECT_NE(config.absent_sources[1].find("192.0.2.80/30"), std::string::npos) << config.absent_sources[1];
+    EXPECT_NE(config.absent_sources[1].find("192.0.2.80/30"), std::string::npos)
+        << config.absent_sources[1];
   }
   EXPECT_EQ(error_of("sources_optional = 1"), "c.toml:1:20: expected true or false");
 }
