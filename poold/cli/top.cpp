@@ -10,8 +10,10 @@
 #include <csignal>
 #include <cstdio>
 #include <ctime>
+#include <sstream>
 
 #include "base/error.h"
+#include "check/programs.h"
 #include "cli/commands.h"
 #include "cli/outlet.h"
 #include "cli/watch.h"
@@ -133,6 +135,10 @@ bool obey(int key, View& view, const Page& page, const Snapshot& snapshot) {
       view.help = false;
       view.past.reset();
       break;
+    case 'c':
+      view.lists_programs = !view.lists_programs;
+      view.scroll = 0;
+      break;
     case 't':
       view.timeline = !view.timeline;
       break;
@@ -175,6 +181,13 @@ bool obey(int key, View& view, const Page& page, const Snapshot& snapshot) {
   return true;
 }
 
+std::vector<std::string> lines_of_programs(const std::string& socket, std::size_t width) {
+  std::istringstream text(check::programs_as_text(check::list_programs(socket), width));
+  std::vector<std::string> lines;
+  for (std::string line; std::getline(text, line);) lines.push_back(line);
+  return lines;
+}
+
 int watch_on_screen(const TopOptions& options) {
   Monitor monitor(options.socket);
   ScreenSignals signals;
@@ -186,6 +199,9 @@ int watch_on_screen(const TopOptions& options) {
   Clock::time_point due =
       Clock::now() + std::min<Clock::duration>(pause_of(options), std::chrono::milliseconds(300));
   for (;;) {
+    if (view.lists_programs && !view.paused) {
+      view.programs = lines_of_programs(options.socket, screen.width());
+    }
     const Page page = draw_page(monitor.snapshot(), view, screen.width(), screen.height());
     screen.paint(page.lines);
     const auto seen = signals.wait(view.paused ? Clock::now() + std::chrono::hours(1) : due);

@@ -25,6 +25,7 @@ constexpr HelpLine kHelp[] = {
     {"r        reverse the order", "r reverse"},
     {"/        only lanes with this in pool, source or destination", "/ filter"},
     {"up down  scroll the lanes (also PgUp PgDn Home End)", "arrows scroll"},
+    {"c        the programs under the library in place of the lanes", "c programs"},
     {"left, right  what happened then; End or Esc: back to now", "left right: then"},
     {"z        timeline by 1 s, 10 s, 1 min: an hour at most", "z zoom"},
     {"t        timeline on, off", "t timeline"},
@@ -229,7 +230,7 @@ class Composer {
       add_help(room(bottom));
     } else {
       add_figures(bottom);
-      add_lanes(room(bottom));
+      view_.lists_programs ? add_programs(room(bottom)) : add_lanes(room(bottom));
     }
     if (hints) add_hints();
     return std::move(page_);
@@ -305,12 +306,33 @@ class Composer {
     }
   }
 
-  void add_lanes(std::size_t rows) {
-    if (rows < 2) return;
+  // An empty line above a table, where there is room. False: no room for the table.
+  bool begin_table(std::size_t& rows) {
+    if (rows < 2) return false;
     if (height_ >= 20) {
       add({});
       --rows;
     }
+    return true;
+  }
+
+  void add_programs(std::size_t rows) {
+    if (!begin_table(rows) || view_.programs.empty()) return;
+    add({{Style::heading, view_.programs.front()}});
+    --rows;
+    std::vector<std::string> lines;
+    for (std::size_t i = 1; i < view_.programs.size(); ++i) {
+      const std::string line = printable(view_.programs[i]);
+      if (line.find(view_.filter) != line.npos) lines.push_back(line);
+    }
+    const std::size_t first = scrolled(lines.size(), rows);
+    for (std::size_t i = first; i < lines.size() && i < first + rows; ++i) {
+      add({{Style::plain, lines[i]}});
+    }
+  }
+
+  void add_lanes(std::size_t rows) {
+    if (!begin_table(rows)) return;
     std::vector<LaneReport> lanes =
         view_.filter.empty() ? s_.now.lanes : filtered(s_.now.lanes, view_.filter);
     const LanesView table(std::move(lanes), width_, view_.order, true);
@@ -335,6 +357,7 @@ class Composer {
   void add_hints() {
     if (page_.lines.size() < height_ - 1) page_.lines.resize(height_ - 1);
     Line keys{{Style::dim, "q quit  s sort  / filter  left: back  z zoom  h help"}};
+    if (view_.lists_programs) keys = {{Style::dim, "q quit  c lanes  / filter  h help"}};
     if (view_.past) {
       keys = {{Style::chosen, "left right: other moments  End: now"},
               {Style::dim, "  z zoom  q quit  h help"}};

@@ -16,11 +16,15 @@ namespace portpool {
 // What the user has chosen.
 struct View {
   LaneOrder order;
-  std::size_t scroll = 0;  // the first lane (or line of help) shown; too high a value is cut
+  std::size_t scroll =
+      0;  // the first lane (or program, or line of help) shown; too high a value is cut
   bool histogram = false;
   bool help = false;
   bool paused = false;
-  std::string filter;   // lanes that have it in pool, source or destination; empty: all
+  bool lists_programs = false;        // in the place of lanes
+  std::vector<std::string> programs;  // its lines then, a heading first
+  std::string
+      filter;  // lanes (or programs) that have it in pool, source or destination; empty: all
   bool typing = false;  // of the filter
   bool timeline = true;
   TimelineStep step = TimelineStep::second;

@@ -189,6 +189,20 @@ TEST_F(TopCommand, AFilterLeavesOnlyWhatIsAskedFor) {
   EXPECT_TRUE(terminal.hides("/0.11")) << terminal.screen();
 }
 
+TEST_F(TopCommand, ListsTheProgramsUnderTheLibrary) {
+  Process guest = start_guest("echo_on_demand", poold.shim(), {kEcho});
+  guest.send_line("go");
+  guest.wait_for_output("done");
+  const Terminal terminal(80, 24, on_screen());
+  ASSERT_TRUE(terminal.shows("DESTINATION"));
+  terminal.press("c");
+  ASSERT_TRUE(terminal.shows("PROGRAM")) << terminal.screen();
+  EXPECT_TRUE(terminal.shows(std::to_string(guest.pid()) + " ")) << terminal.screen();
+  EXPECT_TRUE(terminal.hides("DESTINATION"));
+  terminal.press("c");
+  EXPECT_TRUE(terminal.shows("DESTINATION"));
+}
+
 TEST_F(TopCommand, SortsAsItIsToldAndMarksTheColumn) {
   poold.make_lanes({"127.0.0.2:9001", "127.0.0.3:9001"});
   {
