@@ -206,8 +206,9 @@ std::string zsh_completion(const CLI::App& program) {
         value = ":value:" + (values.empty() ? "_files" : "(" + joined(values, " ") + ")");
       }
       for (const std::string& name : names_of(*option)) {
-        cases +=
-            " \\\n        " + quoted(name + "[" + part(option->get_description()) + "]" + value);
+        cases += fmt::format(
+            " \\\n        {}",
+            quoted(fmt::format("{}[{}]{}", name, part(option->get_description()), value)));
       }
     }
     cases += " \\\n        '*:argument:_files' ;;\n";

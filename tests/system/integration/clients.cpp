@@ -183,7 +183,8 @@ TEST_F(Clients, ThatHaveEnded) {
   killed.wait();
   well.signal(SIGTERM);
   well.wait();
-  for (const nlohmann::json& program : check_all().json.at("programs")) {
+  const Listed listed = check_all();
+  for (const nlohmann::json& program : listed.json.at("programs")) {
     EXPECT_NE(program.at("inner_pid"), well.pid()) << program;
     EXPECT_NE(program.at("inner_pid"), killed.pid()) << program;
   }
