@@ -62,8 +62,9 @@ NetworkNamespace namespace_of(const OwnDescriptor& socket, const NetworkNamespac
                   &length) != 0) {
     result.cookie = 0;
   }
-  struct stat info;
-  if ((result.cookie == 0 || theirs.cookie == 0) && stat("/proc/thread-self/ns/net", &info) == 0) {
+  KernelStat info;
+  if ((result.cookie == 0 || theirs.cookie == 0) &&
+      kernel_stat("/proc/thread-self/ns/net", info) == 0) {
     result.inode = info.st_ino;
   }
   return result;

@@ -1,9 +1,7 @@
 #include "shim/identity.h"
 
-#include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cstring>
@@ -18,11 +16,8 @@ std::atomic<Identity*> identity;
 Origin at_first;
 
 std::uint64_t pid_namespace() {
-#ifdef SYS_newfstatat
-  struct stat info {};
-  if (system_call(SYS_newfstatat, AT_FDCWD, "/proc/self/ns/pid", &info, 0) == 0) return info.st_ino;
-#endif
-  return 0;
+  KernelStat info{};
+  return kernel_stat("/proc/self/ns/pid", info) == 0 ? info.st_ino : 0;
 }
 
 }  // namespace
