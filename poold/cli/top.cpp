@@ -194,23 +194,27 @@ int watch_on_screen(const TopOptions& options) {
   Screen screen;
   View view;
   view.order = options.order;
+  const auto list_programs = [&] {
+    if (view.lists_programs) view.programs = lines_of_programs(options.socket, screen.width());
+  };
   // Rates need two readings; the first picture shall not wait a whole interval for them.
   monitor.sample();
   Clock::time_point due =
       Clock::now() + std::min<Clock::duration>(pause_of(options), std::chrono::milliseconds(300));
   for (;;) {
-    if (view.lists_programs && !view.paused) {
-      view.programs = lines_of_programs(options.socket, screen.width());
-    }
     const Page page = draw_page(monitor.snapshot(), view, screen.width(), screen.height());
     screen.paint(page.lines);
     const auto seen = signals.wait(view.paused ? Clock::now() + std::chrono::hours(1) : due);
     if (seen.end) return 0;
     if (seen.resized) screen.resize();
+    const bool listed = view.lists_programs;
     for (int key = screen.key(); key != ERR; key = screen.key()) {
       if (!obey(key, view, page, monitor.snapshot())) return 0;
     }
-    if (!view.paused && Clock::now() >= due) {
+    const bool is_due = !view.paused && Clock::now() >= due;
+    // Not at each key: it reads all of /proc.
+    if (is_due || seen.resized || !listed) list_programs();
+    if (is_due) {
       monitor.sample();
       due = Clock::now() + pause_of(options);
     }
