@@ -1,7 +1,8 @@
 #include "base/address_text.h"
 
 #include <algorithm>
-#include <charconv>
+
+#include "base/parse_number.h"
 
 namespace portpool {
 namespace {
@@ -53,11 +54,9 @@ std::optional<Endpoint> parse_endpoint(std::string_view text) {
   if (brackets) host = host.substr(1, host.size() - 2);
   if (brackets != (host.find(':') != std::string_view::npos)) return std::nullopt;
   const auto address = parse_address(host);
-  const std::string_view digits = text.substr(colon + 1);
-  std::uint16_t port = 0;
-  const auto [end, error] = std::from_chars(digits.begin(), digits.end(), port);
-  if (!address || error != std::errc{} || end != digits.end() || port == 0) return std::nullopt;
-  return Endpoint{*address, port};
+  const auto port = whole_number<std::uint16_t>(text.substr(colon + 1));
+  if (!address || !port || *port == 0) return std::nullopt;
+  return Endpoint{*address, *port};
 }
 
 bool AddressPrefix::contains(const Address& address) const {
@@ -88,13 +87,11 @@ std::optional<AddressPrefix> parse_prefix(std::string_view text) {
   const auto address = parse_address(text.substr(0, slash));
   if (!address) return std::nullopt;
   const unsigned width = is_v4(*address) ? 32 : 128;
-  unsigned length = width;
-  if (slash != std::string_view::npos) {
-    const std::string_view digits = text.substr(slash + 1);
-    const auto [end, error] = std::from_chars(digits.begin(), digits.end(), length);
-    if (error != std::errc{} || end != digits.end() || length > width) return std::nullopt;
-  }
-  const unsigned bits = 128 - width + length;
+  const auto length = slash != std::string_view::npos
+                          ? whole_number<unsigned>(text.substr(slash + 1))
+                          : std::optional(width);
+  if (!length || *length > width) return std::nullopt;
+  const unsigned bits = 128 - width + *length;
   if (masked(*address, bits) != *address) return std::nullopt;
   return AddressPrefix{*address, bits};
 }

@@ -24,6 +24,9 @@ std::string for_terminal(std::string_view text);
 // stay.
 std::string lines_for_terminal(std::string_view text);
 
+// Without `blanks` at its ends.
+std::string_view trimmed(std::string_view text, std::string_view blanks = " \t");
+
 // One argument in a POSIX shell, quoted only where that is needed. Text with controls stays as it
 // is within the quotes: sanitise what is shown.
 std::string shell_quote(std::string_view text);

@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <bit>
-#include <system_error>
 #include <unordered_set>
 #include <vector>
 
@@ -103,23 +102,6 @@ Check use_of_pools(const doctor::Facts& facts, const Config& config) {
   return check;
 }
 
-// Of this host what the checks below look at, and no more.
-doctor::Facts host_facts(const Config& config) {
-  doctor::Facts facts;
-  facts.config = facts_of(config);
-  facts.settings = doctor::read_settings();
-  facts.census_error = facts.settings.unknown;
-  if (const auto rules = doctor::census_rules(facts.settings)) {
-    try {
-      kernel::SockDiag sock_diag;
-      facts.census = doctor::take_census(sock_diag, *rules);
-    } catch (const std::system_error& error) {
-      facts.census_error = error.what();
-    }
-  }
-  return facts;
-}
-
 }  // namespace
 
 int check_config_command(const CheckConfigOptions& options) {
@@ -129,7 +111,7 @@ int check_config_command(const CheckConfigOptions& options) {
   std::vector<Check> checks{named("config", validity(options.file, config)),
                             named("pool-rules", doctor::check_pool_rules(facts))};
   if (options.against_host) {
-    facts = host_facts(config);
+    doctor::count_sockets(facts);
     checks.push_back(named("pool-sources", sources(facts, config.sources_optional)));
     checks.push_back(named("pool-ranges", doctor::check_pool_ranges(facts)));
     checks.push_back(named("pool-use", use_of_pools(facts, config)));

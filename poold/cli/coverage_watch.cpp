@@ -7,7 +7,9 @@
 #include <string_view>
 #include <vector>
 
+#include "base/parse_number.h"
 #include "base/text.h"
+#include "check/process_facts.h"
 #include "kernel/preload.h"
 #include "kernel/proc_file.h"
 
@@ -20,7 +22,6 @@ constexpr milliseconds kFirst{20};
 constexpr milliseconds kRarest{2000};
 constexpr std::size_t kMostVisited = 64;  // each look
 constexpr std::size_t kMostExamined = 4;
-constexpr const char* kLibrary = "libportpool.so";
 
 // Those that its first thread started.
 std::vector<pid_t> children_of(pid_t pid) {
@@ -29,7 +30,7 @@ std::vector<pid_t> children_of(pid_t pid) {
   std::string_view rest = list ? std::string_view(*list) : std::string_view();
   while (!rest.empty()) {
     const std::size_t end = std::min(rest.find(' '), rest.size());
-    if (const auto child = kernel::whole_number<pid_t>(rest.substr(0, end))) {
+    if (const auto child = whole_number<pid_t>(rest.substr(0, end))) {
       children.push_back(*child);
     }
     rest.remove_prefix(std::min(end + 1, rest.size()));
@@ -45,7 +46,7 @@ std::string name_of_process(pid_t pid) {
 
 // Empty: it has the library, or nothing is known about it.
 std::string missing_in(pid_t pid, const std::string& name) {
-  const auto state = kernel::preload_state(pid, kLibrary);
+  const auto state = kernel::preload_state(pid, check::kLibrary);
   if (!state || state->loaded || name_of_process(pid) != name) return {};
   const std::string who = fmt::format("{} (pid {})", for_terminal(name), pid);
   if (state->requested) {

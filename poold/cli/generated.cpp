@@ -7,6 +7,8 @@
 #include <string_view>
 #include <vector>
 
+#include "base/text.h"
+
 namespace portpool {
 namespace {
 
@@ -132,9 +134,6 @@ std::string words_for_options(const CLI::App& command) {
   return joined(words, " ");
 }
 
-// A shell's word in single quotes.
-std::string quoted(const std::string& text) { return "'" + replaced(text, "'", "'\\''") + "'"; }
-
 }  // namespace
 
 std::string manual_page(const CLI::App& program, const CLI::App* command) {
@@ -150,15 +149,16 @@ std::string bash_completion(const CLI::App& program) {
   std::string choices;
   for (const CLI::App* command : commands_to_show(program)) {
     commands += fmt::format("    {}) words={} ;;\n", command->get_name(),
-                            quoted(words_for_options(*command)));
+                            shell_quote(words_for_options(*command)));
     for (const CLI::Option* option : options_of(*command)) {
       const std::vector<std::string> values = choices_of(*option);
       if (values.empty()) continue;
       choices += fmt::format("    '{} {}') values={} ;;\n", command->get_name(),
-                             names_of(*option).back(), quoted(joined(values, " ")));
+                             names_of(*option).back(), shell_quote(joined(values, " ")));
     }
   }
-  return fmt::format(R"(# Completion of poold for bash.
+  return fmt::format(
+      R"(# Completion of poold for bash.
 _poold() {{
   local word=${{COMP_WORDS[COMP_CWORD]}} before=${{COMP_WORDS[COMP_CWORD - 1]}} command= words= values= i
   for ((i = 1; i < COMP_CWORD; ++i)); do
@@ -182,8 +182,8 @@ _poold() {{
 }}
 complete -o filenames -F _poold poold
 )",
-                     quoted(names_of_commands(program, " ") + " " + words_for_options(program)),
-                     commands, choices);
+      shell_quote(names_of_commands(program, " ") + " " + words_for_options(program)), commands,
+      choices);
 }
 
 std::string zsh_completion(const CLI::App& program) {
@@ -196,8 +196,9 @@ std::string zsh_completion(const CLI::App& program) {
   std::string commands;
   std::string cases;
   for (const CLI::App* command : commands_to_show(program)) {
-    commands +=
-        "    " + quoted(part(command->get_name()) + ":" + part(command->get_description())) + "\n";
+    commands += "    " +
+                shell_quote(part(command->get_name()) + ":" + part(command->get_description())) +
+                "\n";
     cases += fmt::format("    {})\n      _arguments", command->get_name());
     for (const CLI::Option* option : options_of(*command)) {
       const std::vector<std::string> values = choices_of(*option);
@@ -208,7 +209,7 @@ std::string zsh_completion(const CLI::App& program) {
       for (const std::string& name : names_of(*option)) {
         cases += fmt::format(
             " \\\n        {}",
-            quoted(fmt::format("{}[{}]{}", name, part(option->get_description()), value)));
+            shell_quote(fmt::format("{}[{}]{}", name, part(option->get_description()), value)));
       }
     }
     cases += " \\\n        '*:argument:_files' ;;\n";
@@ -235,7 +236,7 @@ std::string fish_completion(const CLI::App& program) {
   std::string text = "# Completion of poold for fish.\n";
   for (const CLI::App* command : commands_to_show(program)) {
     text += fmt::format("complete -c poold -n __fish_use_subcommand -f -a {} -d {}\n",
-                        command->get_name(), quoted(command->get_description()));
+                        command->get_name(), shell_quote(command->get_description()));
     for (const CLI::Option* option : options_of(*command)) {
       text +=
           fmt::format("complete -c poold -n '__fish_seen_subcommand_from {}'", command->get_name());
@@ -243,9 +244,9 @@ std::string fish_completion(const CLI::App& program) {
       for (const std::string& name : option->get_lnames()) text += " -l " + name;
       if (takes_a_value(*option)) text += " -r";
       if (const auto values = choices_of(*option); !values.empty()) {
-        text += " -f -a " + quoted(joined(values, " "));
+        text += " -f -a " + shell_quote(joined(values, " "));
       }
-      text += " -d " + quoted(option->get_description()) + "\n";
+      text += " -d " + shell_quote(option->get_description()) + "\n";
     }
   }
   return text;

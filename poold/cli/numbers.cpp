@@ -2,21 +2,12 @@
 
 #include <fmt/format.h>
 
-#include <charconv>
-#include <cmath>
 #include <limits>
+
+#include "base/parse_number.h"
 
 namespace portpool {
 namespace {
-
-template <class Number>
-std::optional<Number> whole_of(std::string_view text) {
-  Number value{};
-  const char* end = text.data() + text.size();
-  const auto [stop, error] = std::from_chars(text.data(), end, value);
-  if (error != std::errc{} || stop != end) return std::nullopt;
-  return value;
-}
 
 [[noreturn]] void refuse_value(const std::string& name, const std::string& text,
                                const std::string& wanted) {
@@ -28,11 +19,6 @@ std::string told_name(const std::string& name) { return name.substr(name.find("-
 
 }  // namespace
 
-std::optional<double> number_in(std::string_view text) {
-  const auto value = whole_of<double>(text);
-  return value && std::isfinite(*value) ? value : std::nullopt;
-}
-
 std::optional<double> seconds_in(std::string_view text) {
   struct Unit {
     std::string_view name;
@@ -42,14 +28,10 @@ std::optional<double> seconds_in(std::string_view text) {
     if (!text.ends_with(unit.name)) continue;
     text.remove_suffix(unit.name.size());
     while (text.ends_with(' ')) text.remove_suffix(1);
-    const auto value = number_in(text);
+    const auto value = finite_number(text);
     return value ? std::optional(*value * unit.seconds) : std::nullopt;
   }
-  return number_in(text);
-}
-
-std::optional<std::uint64_t> whole_number_in(std::string_view text) {
-  return whole_of<std::uint64_t>(text);
+  return finite_number(text);
 }
 
 CLI::Option* add_number_option(CLI::App& command, const std::string& name, double& value,
@@ -57,7 +39,7 @@ CLI::Option* add_number_option(CLI::App& command, const std::string& name, doubl
   return command.add_option_function<std::string>(
       name,
       [=, &value](const std::string& text) {
-        const auto found = number_in(text);
+        const auto found = finite_number(text);
         if (!found || *found < low || *found > high) {
           refuse_value(name, text, fmt::format("{}, from {} to {}", what, low, high));
         }
@@ -90,7 +72,7 @@ CLI::Option* add_count_option(CLI::App& command, const std::string& name, std::u
   return command.add_option_function<std::string>(
       name,
       [=, &value](const std::string& text) {
-        const auto found = whole_number_in(text);
+        const auto found = whole_number<std::uint64_t>(text);
         if (!found || *found < low || *found > high) {
           refuse_value(name, text, fmt::format("a whole number, from {} to {}", low, high));
         }
@@ -107,7 +89,7 @@ CLI::Option* add_pids_option(CLI::App& command, const std::string& name,
           name,
           [=, &pids](const std::vector<std::string>& texts) {
             for (const std::string& text : texts) {
-              const auto found = whole_number_in(text);
+              const auto found = whole_number<std::uint64_t>(text);
               if (!found || *found < 1 || *found > kLast) {
                 refuse_value(told_name(name), text, "a process's number");
               }

@@ -11,10 +11,8 @@
 
 namespace portpool {
 
-// All of `text`: a decimal number that is finite, or one of seconds with ms, s, m or h behind it.
-std::optional<double> number_in(std::string_view text);
+// A decimal number of seconds, or with ms, s, m or h behind it.
 std::optional<double> seconds_in(std::string_view text);
-std::optional<std::uint64_t> whole_number_in(std::string_view text);
 
 // `what`: of what the number is, "seconds".
 CLI::Option* add_number_option(CLI::App& command, const std::string& name, double& value,

@@ -8,6 +8,7 @@
 #include <ctime>
 
 #include "base/error.h"
+#include "base/parse_number.h"
 #include "base/text.h"
 
 namespace portpool {
@@ -16,14 +17,12 @@ std::chrono::milliseconds watch_interval(const std::string& seconds) {
   constexpr double kShortest = 0.1;
   constexpr double kLongest = 86'400;
   if (seconds.empty()) return std::chrono::seconds(5);
-  double value = 0;
-  const char* end = seconds.data() + seconds.size();
-  const auto [stop, error] = std::from_chars(seconds.data(), end, value);
-  if (error != std::errc{} || stop != end || !(value >= kShortest) || value > kLongest) {
+  const auto value = finite_number(seconds);
+  if (!value || *value < kShortest || *value > kLongest) {
     throw UserError(fmt::format("--watch \"{}\": expected seconds, from {} to {:.0f}",
                                 for_terminal(seconds), kShortest, kLongest));
   }
-  return std::chrono::round<std::chrono::milliseconds>(std::chrono::duration<double>(value));
+  return std::chrono::round<std::chrono::milliseconds>(std::chrono::duration<double>(*value));
 }
 
 std::optional<std::chrono::seconds> span_of(std::string_view text) {

@@ -2,24 +2,15 @@
 
 #include <fmt/format.h>
 
-#include <charconv>
-#include <cmath>
 #include <string_view>
 
 #include "base/error.h"
+#include "base/parse_number.h"
 #include "base/suggestion.h"
 #include "base/text.h"
 
 namespace portpool {
 namespace {
-
-constexpr std::string_view kBlank = " \t";
-
-std::string trimmed(std::string_view text) {
-  const std::size_t first = text.find_first_not_of(kBlank);
-  if (first == text.npos) return "";
-  return std::string(text.substr(first, text.find_last_not_of(kBlank) - first + 1));
-}
 
 [[noreturn]] void refuse(const std::string& condition, const std::string& why) {
   throw UserError(fmt::format("--fail-if \"{}\": {}", for_terminal(condition), why));
@@ -73,12 +64,11 @@ Condition parse_condition(const std::string& text, const std::vector<Figure>& fi
   const bool equal = at + 1 < text.size() && text[at + 1] == '=';
   condition.compare = text.substr(at, equal ? 2 : 1);
   condition.figure = trimmed(std::string_view(text).substr(0, at));
-  const std::string number = trimmed(std::string_view(text).substr(at + condition.compare.size()));
-  const char* end = number.data() + number.size();
-  const auto [stop, error] = std::from_chars(number.data(), end, condition.limit);
-  if (error != std::errc{} || stop != end || !std::isfinite(condition.limit)) {
-    refuse(text, fmt::format("\"{}\" is not a number", for_terminal(number)));
-  }
+  const std::string_view number =
+      trimmed(std::string_view(text).substr(at + condition.compare.size()));
+  const auto limit = finite_number(number);
+  if (!limit) refuse(text, fmt::format("\"{}\" is not a number", for_terminal(number)));
+  condition.limit = *limit;
   if (look_up(condition.figure, figures).figure == nullptr) {
     const std::vector<std::string> names = names_in(figures);
     std::string list;

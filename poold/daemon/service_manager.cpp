@@ -9,7 +9,6 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <charconv>
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
@@ -18,6 +17,7 @@
 #include "base/clock.h"
 #include "base/descriptor_passing.h"
 #include "base/error.h"
+#include "base/parse_number.h"
 #include "base/text.h"
 
 namespace portpool {
@@ -33,14 +33,6 @@ std::string taken_from_environment(const char* name) {
   return text;
 }
 
-template <class Number>
-std::optional<Number> number(const std::string& text) {
-  Number value{};
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (text.empty() || error != std::errc{} || end != text.data() + text.size()) return std::nullopt;
-  return value;
-}
-
 std::vector<std::string> names_of(const std::string& list) {
   std::vector<std::string> names;
   for (std::size_t at = 0; !list.empty() && at <= list.size();) {
@@ -53,8 +45,8 @@ std::vector<std::string> names_of(const std::string& list) {
 
 // Always takes the variables away, also when they were meant for another process.
 std::vector<ActivatedDescriptor> activated_descriptors() {
-  const auto count = number<int>(taken_from_environment("LISTEN_FDS"));
-  const auto pid = number<pid_t>(taken_from_environment("LISTEN_PID"));
+  const auto count = whole_number<int>(taken_from_environment("LISTEN_FDS"));
+  const auto pid = whole_number<pid_t>(taken_from_environment("LISTEN_PID"));
   const std::vector<std::string> names = names_of(taken_from_environment("LISTEN_FDNAMES"));
   std::vector<ActivatedDescriptor> found;
   if (pid != getpid() || !count) return found;
@@ -69,10 +61,10 @@ std::vector<ActivatedDescriptor> activated_descriptors() {
 }
 
 std::optional<std::chrono::microseconds> watchdog_interval_from_environment() {
-  const auto time = number<std::int64_t>(taken_from_environment("WATCHDOG_USEC"));
+  const auto time = whole_number<std::int64_t>(taken_from_environment("WATCHDOG_USEC"));
   const std::string pid = taken_from_environment("WATCHDOG_PID");
   if (!time || *time <= 0) return std::nullopt;
-  if (!pid.empty() && number<pid_t>(pid) != getpid()) return std::nullopt;
+  if (!pid.empty() && whole_number<pid_t>(pid) != getpid()) return std::nullopt;
   return std::chrono::microseconds(std::max<std::int64_t>(*time / 2, 1));
 }
 

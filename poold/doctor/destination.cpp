@@ -5,7 +5,6 @@
 #include <netinet/tcp.h>
 
 #include <algorithm>
-#include <charconv>
 #include <chrono>
 #include <memory>
 #include <set>
@@ -13,6 +12,7 @@
 
 #include "base/address_text.h"
 #include "base/error.h"
+#include "base/parse_number.h"
 #include "doctor/checks.h"
 #include "doctor/outlook.h"
 #include "kernel/routes.h"
@@ -31,15 +31,14 @@ struct FreeAddresses {
 };
 
 std::uint16_t port_of(std::string_view digits, const std::string& text) {
-  unsigned port = 0;
-  const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), port);
-  if (error != std::errc{} || end != digits.data() + digits.size() || port == 0 || port > 65535) {
+  const auto port = whole_number<std::uint16_t>(digits);
+  if (!port || *port == 0) {
     throw UserError(
         fmt::format("\"{}\" has no port from 1 to 65535 at its end; write HOST:PORT, for "
                     "example 10.0.4.7:443 or [2001:db8::1]:443",
                     text));
   }
-  return static_cast<std::uint16_t>(port);
+  return *port;
 }
 
 std::vector<Address> addresses_of(const std::string& host) {

@@ -5,6 +5,7 @@
 #include <exception>
 #include <filesystem>
 
+#include "base/text.h"
 #include "kernel/proc_file.h"
 
 namespace portpool::doctor {
@@ -40,11 +41,7 @@ std::vector<ConfiguredSetting> read_configured() {
   return settings;
 }
 
-std::string_view trimmed(std::string_view text) {
-  constexpr std::string_view kSpace = " \t\r";
-  text.remove_prefix(std::min(text.find_first_not_of(kSpace), text.size()));
-  return text.substr(0, text.find_last_not_of(kSpace) + 1);
-}
+constexpr std::string_view kBlanks = " \t\r";
 
 using PortList = std::vector<kernel::PortRange>;
 
@@ -73,18 +70,18 @@ std::vector<ConfiguredSetting> parse_sysctl_file(std::string_view text, const st
   std::vector<ConfiguredSetting> settings;
   for (unsigned number = 1; !text.empty(); ++number) {
     const std::size_t end = std::min(text.find('\n'), text.size());
-    std::string_view line = trimmed(text.substr(0, end));
+    std::string_view line = trimmed(text.substr(0, end), kBlanks);
     text.remove_prefix(std::min(end + 1, text.size()));
     const std::size_t equals = line.find('=');
     if (line.starts_with('#') || line.starts_with(';') || equals == std::string_view::npos)
       continue;
     if (line.starts_with('-')) line.remove_prefix(1);  // "ignore when it cannot be set"
     const std::size_t sign = line.find('=');
-    std::string name(trimmed(line.substr(0, sign)));
+    std::string name(trimmed(line.substr(0, sign), kBlanks));
     // sysctl.d(5): written with slashes, dots are part of the name.
     if (name.find('/') < name.find('.')) std::replace(name.begin(), name.end(), '/', '.');
     settings.push_back(
-        {file, number, std::move(name), std::string(trimmed(line.substr(sign + 1)))});
+        {file, number, std::move(name), std::string(trimmed(line.substr(sign + 1), kBlanks))});
   }
   return settings;
 }
@@ -112,13 +109,8 @@ std::optional<CensusRules> census_rules(const Settings& settings) {
   return CensusRules{*settings.range, settings.reserved, settings.reuse};
 }
 
-Facts gather_facts(const std::string& daemon_socket) {
-  const auto begin = std::chrono::steady_clock::now();
-  Facts facts;
-  facts.features = kernel::probe_features();
+void count_sockets(Facts& facts) {
   facts.settings = read_settings();
-  check::Daemons daemons(daemon_socket);
-  facts.daemon = daemons.asked();
   if (const auto rules = census_rules(facts.settings)) {
     try {
       kernel::SockDiag sock_diag;
@@ -129,6 +121,15 @@ Facts gather_facts(const std::string& daemon_socket) {
   } else {
     facts.census_error = facts.settings.unknown;
   }
+}
+
+Facts gather_facts(const std::string& daemon_socket) {
+  const auto begin = std::chrono::steady_clock::now();
+  Facts facts;
+  facts.features = kernel::probe_features();
+  count_sockets(facts);
+  check::Daemons daemons(daemon_socket);
+  facts.daemon = daemons.asked();
   if (facts.census) facts.owners = find_owners(*facts.census, daemons);
   facts.statistics = kernel::socket_statistics();
   facts.counters = kernel::netstat_counters();

@@ -96,6 +96,8 @@ struct Facts {
 };
 
 // `daemon_socket`: where poold is expected. What a configuration and a daemon say is not filled in.
+// Fills in settings and census, or why there is none.
+void count_sockets(Facts& facts);
 Facts gather_facts(const std::string& daemon_socket);
 
 // Rules for counting sockets under these settings; nullopt when they are not known.

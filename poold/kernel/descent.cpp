@@ -10,6 +10,7 @@
 #include <string_view>
 #include <utility>
 
+#include "base/parse_number.h"
 #include "kernel/pidfd.h"
 #include "kernel/proc_file.h"
 

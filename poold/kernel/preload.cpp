@@ -3,6 +3,7 @@
 #include <cerrno>
 #include <string_view>
 
+#include "base/parse_number.h"
 #include "kernel/proc_file.h"
 #include "portpool/handover.h"
 

@@ -1,12 +1,10 @@
 // Files under /proc, whose length is not known before, and what they are made of.
 #pragma once
 
-#include <charconv>
 #include <functional>
 #include <optional>
 #include <string>
 #include <string_view>
-#include <system_error>
 #include <vector>
 
 namespace portpool::kernel {
@@ -23,15 +21,6 @@ std::optional<std::string> read_proc_file(const std::string& path,
 // after the other, without its end, until it returns false. Takes 32 KiB of memory; a line that is
 // longer comes in parts. False with errno set: it cannot be opened or read.
 bool visit_lines(const std::string& path, const std::function<bool(std::string_view line)>& visit);
-
-// The number that `text` is from end to end.
-template <class Number>
-std::optional<Number> whole_number(std::string_view text, int base = 10) {
-  Number value{};
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value, base);
-  if (error != std::errc{} || end != text.data() + text.size()) return std::nullopt;
-  return value;
-}
 
 // The strings of cmdline and environ, each of which ends with a 0. They refer to `text`.
 std::vector<std::string_view> strings_in(std::string_view text);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/parse_number.h"
 #include "kernel/proc_file.h"
 #include "kernel/sysctl.h"
 

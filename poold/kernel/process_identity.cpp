@@ -8,6 +8,7 @@
 #include <charconv>
 #include <filesystem>
 
+#include "base/parse_number.h"
 #include "kernel/proc_file.h"
 
 namespace portpool::kernel {

@@ -10,6 +10,7 @@
 #include <memory>
 #include <string_view>
 
+#include "base/parse_number.h"
 #include "kernel/proc_file.h"
 
 namespace portpool::kernel {

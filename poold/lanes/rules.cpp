@@ -1,7 +1,8 @@
 #include "lanes/rules.h"
 
 #include <algorithm>
-#include <charconv>
+
+#include "base/parse_number.h"
 
 namespace portpool {
 namespace {
@@ -42,9 +43,9 @@ std::optional<DestinationPattern> parse_destination(std::string_view text) {
   if (!prefix) return std::nullopt;
   DestinationPattern pattern{*prefix, 0};
   if (parts->port) {
-    const auto [end, error] =
-        std::from_chars(parts->port->begin(), parts->port->end(), pattern.port);
-    if (error != std::errc{} || end != parts->port->end() || pattern.port == 0) return std::nullopt;
+    const auto port = whole_number<std::uint16_t>(*parts->port);
+    if (!port || *port == 0) return std::nullopt;
+    pattern.port = *port;
   }
   return pattern;
 }
