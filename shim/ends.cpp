@@ -35,7 +35,7 @@ Ends ends_of(int fd, const LaneKey& lane, bool thorough) {
   OwnAddress own;
   if (!own_address(fd, own) || own.endpoint.port == 0) return Ends::of_lane;
   Endpoint peer;
-  const Endpoint destination{lane.destination, lane.destination_port};
+  const Endpoint destination = destination_of(lane);
   if (!peer_of(fd, own.raw.ss_family, peer)) return Ends::of_lane;
   if (peer != destination) return Ends::other_destination;
   if (own.endpoint.address != lane.source) return Ends::other_source;

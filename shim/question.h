@@ -20,7 +20,7 @@ struct Question {
   LaneChoice choice;  // the answer
   SourceBy by = SourceBy::route;
 
-  Endpoint endpoint() const { return {key.destination, key.destination_port}; }
+  Endpoint endpoint() const { return destination_of(key); }
 };
 
 // The key, as far as it follows from the call. False: there are no lanes for such an address.

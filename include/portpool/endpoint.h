@@ -136,6 +136,10 @@ struct LaneKey {
   friend constexpr bool operator==(const LaneKey&, const LaneKey&) = default;
 };
 
+inline Endpoint destination_of(const LaneKey& key) {
+  return {key.destination, key.destination_port};
+}
+
 // The lane of promises of a source (which may be unspecified): its ports toward whatever
 // destination, from which a program is told one that asks before it connects (docs/connect.md).
 inline LaneKey promises_of(const Address& source) { return {source, Address{}, 0}; }

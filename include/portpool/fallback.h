@@ -63,4 +63,9 @@ inline constexpr std::array kFallbackTexts = {
 inline constexpr std::size_t kFallbackReasons = static_cast<std::size_t>(FallbackReason::k_count);
 static_assert(kFallbackTexts.size() == kFallbackReasons);
 
+// Of a reason, not of k_count.
+constexpr std::string_view name_of(FallbackReason reason) {
+  return kFallbackTexts[static_cast<std::size_t>(reason)].name;
+}
+
 }  // namespace portpool

@@ -41,6 +41,11 @@ inline constexpr std::array kResultTexts = {
 #undef PORTPOOL_X
 };
 
+// EINPROGRESS is none: how that call ends is not seen.
+constexpr bool is_failure(ConnectResult result) {
+  return result != ConnectResult::k_ok && result != ConnectResult::k_in_progress;
+}
+
 inline constexpr std::size_t kConnectResults = static_cast<std::size_t>(ConnectResult::k_count);
 static_assert(kResultTexts.size() == kConnectResults);
 

@@ -12,6 +12,14 @@ namespace portpool::check {
 // In the order of exit statuses (docs/check.md): 0, 1, 2, 3.
 enum class Answer { yes, partly, no, unknown };
 
+// Of several, which decides: `no` is certain whatever else is unknown.
+constexpr int weight(Answer answer) {
+  return answer == Answer::no        ? 3
+         : answer == Answer::unknown ? 2
+         : answer == Answer::partly  ? 1
+                                     : 0;
+}
+
 struct Finding {
   std::string name;  // stable, for programs: "linking", "privileges", ...
   Answer answer;
@@ -32,14 +40,10 @@ struct Judgement {
         {std::move(name), answer, std::move(text), std::move(fix), std::string(reason)});
   }
 
-  // `no` is certain whatever else is unknown.
   Answer answer() const {
-    constexpr auto kWeight = [](Answer a) {
-      return a == Answer::no ? 3 : a == Answer::unknown ? 2 : a == Answer::partly ? 1 : 0;
-    };
     Answer worst = Answer::yes;
     for (const Finding& finding : findings) {
-      if (kWeight(finding.answer) > kWeight(worst)) worst = finding.answer;
+      if (weight(finding.answer) > weight(worst)) worst = finding.answer;
     }
     return worst;
   }

@@ -132,13 +132,6 @@ void judge(const ProcessFacts& process, const DaemonFacts& daemon, const Attache
   program.text = why->text;
 }
 
-int weight(Answer answer) {
-  return answer == Answer::no        ? 3
-         : answer == Answer::unknown ? 2
-         : answer == Answer::partly  ? 1
-                                     : 0;
-}
-
 std::uint64_t connects_of(const Program& program) {
   return program.counts ? program.counts->pool + program.counts->kernel : 0;
 }

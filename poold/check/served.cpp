@@ -11,10 +11,6 @@
 namespace portpool::check {
 namespace {
 
-std::string_view name_of(FallbackReason reason) {
-  return kFallbackTexts[static_cast<std::size_t>(reason)].name;
-}
-
 // False: the library can never be loaded into what runs now.
 bool judge_library(const ProcessFacts& process, Judgement& judgement) {
   const kernel::PreloadState& preload = process.preload;

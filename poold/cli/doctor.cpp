@@ -45,13 +45,12 @@ std::optional<doctor::ConnectTrouble> trouble_of(const HistoryReading& history, 
   const auto found = present_trouble(history, kind);
   if (!found) return std::nullopt;
   const bool known = found->reason != FallbackReason::k_count;
-  return doctor::ConnectTrouble{
-      clock_text(found->began_ns, now_ns),
-      span_text(found->seconds),
-      found->longer,
-      found->affected,
-      found->connects,
-      known ? std::string(kFallbackTexts[static_cast<std::size_t>(found->reason)].name) : ""};
+  return doctor::ConnectTrouble{clock_text(found->began_ns, now_ns),
+                                span_text(found->seconds),
+                                found->longer,
+                                found->affected,
+                                found->connects,
+                                known ? std::string(name_of(found->reason)) : ""};
 }
 
 std::optional<doctor::ConnectRecord> record_of(const SegmentView& view) {

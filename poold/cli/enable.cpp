@@ -115,7 +115,7 @@ std::string assignment(const std::string& name, const std::string& value) {
   return fmt::format("Environment=\"{}={}\"\n", name, quoted);
 }
 
-std::string content_of(const EnableOptions& options, const Unit& unit) {
+std::string content_of(const EnableOptions& options, const Unit& unit, bool group_is_there) {
   std::string preload = find_library().string();
   if (const std::string before = preloaded_by(unit); !before.empty()) preload += ":" + before;
   std::string text =
@@ -123,9 +123,7 @@ std::string content_of(const EnableOptions& options, const Unit& unit) {
   if (options.socket != kDefaultSocket) text += assignment("PORTPOOL_SOCKET", options.socket);
   if (!options.mode.empty()) text += assignment("PORTPOOL_MODE", options.mode);
   // An unknown group would keep the service from starting.
-  if (has_group(options.root, options.group)) {
-    text += fmt::format("SupplementaryGroups={}\n", options.group);
-  }
+  if (group_is_there) text += fmt::format("SupplementaryGroups={}\n", options.group);
   return text;
 }
 
@@ -153,7 +151,8 @@ int enable_command(const EnableOptions& options) {
   if (fs::exists(file) && !is_ours(file)) {
     throw UserError(fmt::format("{} is not of poold enable; remove or rename it", file.string()));
   }
-  const std::string content = content_of(options, unit);
+  const bool group_is_there = has_group(options.root, options.group);
+  const std::string content = content_of(options, unit, group_is_there);
   std::error_code error;
   fs::create_directories(file.parent_path(), error);
   if (error) {
@@ -162,7 +161,7 @@ int enable_command(const EnableOptions& options) {
   }
   OutputFile(file.string()).write(content);
   fmt::print("wrote {}\n", file.string());
-  if (!has_group(options.root, options.group)) {
+  if (!group_is_there) {
     fmt::print(
         "there is no group {}: {} can attach only if it starts as root, or as the user of "
         "poold\n",

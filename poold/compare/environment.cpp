@@ -62,8 +62,7 @@ std::string lanes_text(const Report& report) {
   for (std::size_t i = 0; i < report.lanes.size() && i < kShown; ++i) {
     const LaneReport& lane = report.lanes[i];
     lanes.push_back(fmt::format("{} to {} ({} ports)", to_text(lane.key.source),
-                                to_text(Endpoint{lane.key.destination, lane.key.destination_port}),
-                                lane.counts.capacity));
+                                to_text(destination_of(lane.key)), lane.counts.capacity));
   }
   if (report.lanes.size() > kShown) {
     lanes.push_back(fmt::format("{} more", report.lanes.size() - kShown));

@@ -27,8 +27,6 @@ bool is_possible(const LaneKey& question) {
          (is_unspecified(question.source) || is_v4(question.source) == is_v4(question.destination));
 }
 
-Endpoint destination_of(const LaneKey& key) { return {key.destination, key.destination_port}; }
-
 }  // namespace
 
 void Answers::take_requests() {
@@ -248,8 +246,7 @@ void Answers::warn_rarely(const LaneKey& question) {
   warn_once_a_minute(
       "no place in the directory",
       fmt::format("no place in the directory for {} ({} times so far); raise max_lanes",
-                  to_text(Endpoint{question.destination, question.destination_port}),
-                  ++places_missing_));
+                  to_text(destination_of(question)), ++places_missing_));
 }
 
 }  // namespace portpool

@@ -66,7 +66,7 @@ std::optional<std::size_t> Attention::check_port_by_port(LaneRecord& record) {
   if (doubts.size() > kFewDoubts) return std::nullopt;
   truth_.begin(work_.settings.reuse());
   truth_.expect(work_.expected(record), lane);
-  const Endpoint destination{record.key.destination, record.key.destination_port};
+  const Endpoint destination = destination_of(record.key);
   PortBits asked = {};
   for (const std::uint16_t port : doubts) {
     const auto socket = work_.sock_diag.find({record.key.source, port}, destination);

@@ -71,7 +71,7 @@ void LaneSettings::complain_once(const std::string& what) {
 
 std::uint32_t LaneSettings::pool_of(const LaneKey& question) const {
   if (is_for_promises(question)) return rule_for_promises(rules_, question.source);
-  return rule_for(rules_, {question.destination, question.destination_port});
+  return rule_for(rules_, destination_of(question));
 }
 
 bool LaneSettings::is_exposed(std::uint32_t pool) const {

@@ -61,7 +61,7 @@ inline bool has_sockets(const LaneTruth& truth) {
 }
 
 inline std::string text_of(const LaneKey& key) {
-  const Endpoint destination{key.destination, key.destination_port};
+  const Endpoint destination = destination_of(key);
   return to_text(key.source) + " -> " + (is_for_promises(key) ? "any" : to_text(destination));
 }
 

@@ -151,7 +151,7 @@ void Pass::look_again(const LaneRecord& record) {
       contradicted_ports(work_.hints(record), *truth.find(record.key), look_ups_left_ + 1);
   if (ports.size() > look_ups_left_) return;
   look_ups_left_ -= ports.size();
-  const Endpoint destination{record.key.destination, record.key.destination_port};
+  const Endpoint destination = destination_of(record.key);
   try {
     for (const std::uint16_t port : ports) {
       truth.forget(record.key, port);

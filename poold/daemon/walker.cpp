@@ -67,7 +67,7 @@ bool Walker::dump() {
   destinations.reserve(order_.lanes.size());
   bool every = false;
   for (const ExpectedLane& lane : order_.lanes) {
-    destinations.push_back({lane.key.destination, lane.key.destination_port});
+    destinations.push_back(destination_of(lane.key));
     every |= is_for_promises(lane.key);
   }
   std::uint64_t seen = 0;

@@ -168,7 +168,7 @@ std::uint64_t Happened::errors() const {
   std::uint64_t errors = 0;
   for (std::size_t i = 0; i < kConnectResults; ++i) {
     const auto result = static_cast<ConnectResult>(i);
-    if (result == ConnectResult::k_ok || result == ConnectResult::k_in_progress) continue;
+    if (!is_failure(result)) continue;
     errors += report.result(result);
   }
   return errors;

@@ -4,9 +4,9 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
-#include "base/address_text.h"
 #include "base/json_text.h"
 #include "observe/history_moments.h"
+#include "observe/json_parts.h"
 #include "observe/quantile.h"
 
 namespace portpool {
@@ -15,9 +15,7 @@ namespace {
 using HistoryJson = nlohmann::ordered_json;
 
 std::string utc_text(std::uint64_t realtime_ns) {
-  constexpr std::uint64_t kLatest = 4'102'444'800;  // 2100
-  const auto at = static_cast<std::time_t>(std::min(realtime_ns / 1'000'000'000, kLatest));
-  return fmt::format("{:%Y-%m-%dT%H:%M:%S}.{:03}Z", fmt::gmtime(at),
+  return fmt::format("{:%Y-%m-%dT%H:%M:%S}.{:03}Z", fmt::gmtime(calendar_time(realtime_ns)),
                      realtime_ns / 1'000'000 % 1000);
 }
 
@@ -31,22 +29,14 @@ HistoryJson figures(const Happened& happened) {
                        {"p50_us", quantile_us(sum, 0.5)},
                        {"p99_us", quantile_us(sum, 0.99)}});
   }
-  HistoryJson fallbacks = HistoryJson::object();
-  for (std::size_t i = 0; i < kFallbackReasons; ++i) {
-    if (const std::uint64_t count = happened.report.fallbacks[i]; count != 0) {
-      fallbacks[std::string(kFallbackTexts[i].name)] = count;
-    }
-  }
   HistoryJson results = HistoryJson::object();
   for (std::size_t i = 0; i < kConnectResults; ++i) {
     const std::uint64_t count = happened.report.result(static_cast<ConnectResult>(i));
     if (count != 0) results[std::string(kResultTexts[i].name)] = count;
   }
   return {{"seconds", happened.seconds},
-          {"connects",
-           {{"pool", happened.report.path(Route::pool).count},
-            {"kernel", happened.report.path(Route::kernel).count}}},
-          {"fallbacks", fallbacks},
+          {"connects", connects_as_json(happened.report)},
+          {"fallbacks", fallbacks_as_json(happened.report)},
           {"results", results},
           {"errors", happened.errors()},
           {"rejections", happened.report.counter(Counter::k_rejections)},
@@ -55,16 +45,7 @@ HistoryJson figures(const Happened& happened) {
 
 HistoryJson lanes_of(const HistoryPoint& point) {
   HistoryJson list = HistoryJson::array();
-  for (const LaneReport& lane : point.lanes) {
-    list.push_back({{"pool", lane.pool},
-                    {"source", to_text(lane.key.source)},
-                    {"destination", destination_text(lane)},
-                    {"capacity", lane.counts.capacity},
-                    {"in_use", lane.counts.in_use},
-                    {"quarantined", lane.counts.quarantined},
-                    {"blocked", lane.counts.blocked},
-                    {"free", lane.counts.free}});
-  }
+  for (const LaneReport& lane : point.lanes) list.push_back(lane_as_json(lane));
   return list;
 }
 

@@ -96,12 +96,17 @@ std::size_t fullest_moment(const HistoryReading& history, const HistorySpan& spa
   return found;
 }
 
+std::time_t calendar_time(std::uint64_t realtime_ns) {
+  constexpr std::uint64_t kLatest = 4'102'444'800;  // 2100
+  return static_cast<std::time_t>(std::min(realtime_ns / 1'000'000'000, kLatest));
+}
+
 std::string main_error(const Happened& happened) {
   std::uint64_t most = 0;
   std::string name;
   for (std::size_t i = 0; i < kConnectResults; ++i) {
     const auto result = static_cast<ConnectResult>(i);
-    if (result == ConnectResult::k_ok || result == ConnectResult::k_in_progress) continue;
+    if (!is_failure(result)) continue;
     if (happened.report.result(result) > most) {
       most = happened.report.result(result);
       name = kResultTexts[i].name;
@@ -114,10 +119,6 @@ double p99_us(const Report& report) {
   LatencySum all = report.path(Route::pool);
   all.add(report.path(Route::kernel));
   return quantile_us(all, 0.99);
-}
-
-std::string destination_text(const LaneReport& lane) {
-  return to_text(Endpoint{lane.key.destination, lane.key.destination_port});
 }
 
 }  // namespace portpool

@@ -1,6 +1,7 @@
 // Which moments of a stretch of history are worth being told.
 #pragma once
 
+#include <ctime>
 #include <string>
 #include <vector>
 
@@ -29,10 +30,12 @@ std::vector<Moment> worst_moments(const HistoryReading& history, const HistorySp
 // The point at which some lane was fuller than at any other.
 std::size_t fullest_moment(const HistoryReading& history, const HistorySpan& span);
 
+// In seconds. Nothing that calendars do not have: the structure may hold any number.
+std::time_t calendar_time(std::uint64_t realtime_ns);
+
 // The commonest error's name; "" without any.
 std::string main_error(const Happened& happened);
 // Of all paths; NaN without connects.
 double p99_us(const Report& report);
-std::string destination_text(const LaneReport& lane);
 
 }  // namespace portpool

@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/address_text.h"
 #include "base/number_text.h"
 #include "base/text.h"
 #include "observe/history_moments.h"
@@ -91,7 +92,8 @@ std::string moment_line(const HistoryReading& history, const Moment& moment, std
     case MomentKind::full: {
       const LaneReport& lane = happened.report.lanes.front();
       text = fmt::format("fullest lane: {} of {} free toward {}", count_text(lane.counts.free),
-                         counted(lane.counts.capacity, "port", "ports"), destination_text(lane));
+                         counted(lane.counts.capacity, "port", "ports"),
+                         to_text(destination_of(lane.key)));
       break;
     }
     case MomentKind::still:
@@ -132,12 +134,8 @@ std::string lanes_then(const HistoryReading& history, const HistorySpan& span, s
 }  // namespace
 
 std::string clock_text(std::uint64_t realtime_ns, std::uint64_t now_ns) {
-  // Nothing that calendars do not have: the structure may hold any number.
-  constexpr std::uint64_t kLatest = 4'102'444'800;  // 2100
-  const auto at = static_cast<std::time_t>(std::min(realtime_ns / 1'000'000'000, kLatest));
-  const auto now = static_cast<std::time_t>(std::min(now_ns / 1'000'000'000, kLatest));
-  const std::tm then = fmt::localtime(at);
-  const std::tm today = fmt::localtime(now);
+  const std::tm then = fmt::localtime(calendar_time(realtime_ns));
+  const std::tm today = fmt::localtime(calendar_time(now_ns));
   const bool same_day = then.tm_year == today.tm_year && then.tm_yday == today.tm_yday;
   return same_day ? fmt::format("{:%H:%M:%S}", then) : fmt::format("{:%Y-%m-%d %H:%M:%S}", then);
 }

@@ -155,10 +155,9 @@ void add_lanes(const Report& report, std::vector<MetricFamily>& out) {
       others[lane.pool].add(lane.counts);
       continue;
     }
-    const Labels labels = {
-        {"pool", lane.pool},
-        {"source", to_text(lane.key.source)},
-        {"destination", to_text(Endpoint{lane.key.destination, lane.key.destination_port})}};
+    const Labels labels = {{"pool", lane.pool},
+                           {"source", to_text(lane.key.source)},
+                           {"destination", to_text(destination_of(lane.key))}};
     PortSums own;
     own.add(lane.counts);
     add_states(ports, labels, own);

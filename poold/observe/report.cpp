@@ -144,7 +144,7 @@ LatencySum Report::path(Route path) const {
 std::vector<Endpoint> Report::rewritten() const {
   std::vector<Endpoint> found;
   for (const LaneReport& lane : lanes) {
-    const Endpoint destination{lane.key.destination, lane.key.destination_port};
+    const Endpoint destination = destination_of(lane.key);
     if (lane.rewritten && std::find(found.begin(), found.end(), destination) == found.end()) {
       found.push_back(destination);
     }

@@ -1,8 +1,10 @@
 #include <nlohmann/json.hpp>
+#include <utility>
 
 #include "base/address_text.h"
 #include "base/clock.h"
 #include "base/json_text.h"
+#include "observe/json_parts.h"
 #include "observe/quantile.h"
 #include "observe/report.h"
 
@@ -39,19 +41,12 @@ Json latency(const Report& report) {
 Json lanes(const Report& report) {
   Json list = Json::array();
   for (const LaneReport& lane : report.lanes) {
-    list.push_back(
-        {{"pool", lane.pool},
-         {"source", to_text(lane.key.source)},
-         {"destination", to_text(Endpoint{lane.key.destination, lane.key.destination_port})},
-         {"capacity", lane.counts.capacity},
-         {"in_use", lane.counts.in_use},
-         {"quarantined", lane.counts.quarantined},
-         {"blocked", lane.counts.blocked},
-         {"free", lane.counts.free},
-         {"reusable", lane.counts.reusable},
-         {"rejections", lane.rejections},
-         {"exhausted", lane.exhausted},
-         {"rewritten", lane.rewritten}});
+    Json one = lane_as_json(lane);
+    one.update({{"reusable", lane.counts.reusable},
+                {"rejections", lane.rejections},
+                {"exhausted", lane.exhausted},
+                {"rewritten", lane.rewritten}});
+    list.push_back(std::move(one));
   }
   return list;
 }
@@ -72,49 +67,42 @@ Json promises(const Report& report) {
 }  // namespace
 
 std::string report_as_json(const Report& report) {
-  Json fallbacks = Json::object();
-  for (std::size_t i = 0; i < kFallbackReasons; ++i) {
-    if (report.fallbacks[i] != 0)
-      fallbacks[std::string(kFallbackTexts[i].name)] = report.fallbacks[i];
-  }
   Json counters = Json::object();
   for (std::size_t i = 0; i < kCounters; ++i) {
     counters[std::string(kCounterTexts[i].name)] = report.counters[i];
   }
-  const Json root = {
-      {"schema", 1},
-      {"daemon",
-       {{"pid", report.pid},
-        {"version", report.version},
-        {"layout", report.layout},
-        {"generation", report.generation},
-        {"heartbeat_age_ms", report.heartbeat_age_ms},
-        {"uptime_s", report.uptime_s},
-        {"mode", name_of(report.control.mode)},
-        {"stopped", report.stopped},
-        {"other_network_namespace", report.elsewhere}}},
-      {"strategy", name_of(report.control.strategy)},
-      {"port_range", {{"low", report.port_low}, {"high", report.port_high}}},
-      {"clients",
-       {{"attached", report.clients},
-        {"attached_total", report.counter(Counter::k_attaches)},
-        {"refused", report.attaches_refused}}},
-      {"connects",
-       {{"pool", report.path(Route::pool).count}, {"kernel", report.path(Route::kernel).count}}},
-      {"fallbacks", fallbacks},
-      {"rejections", report.counter(Counter::k_rejections)},
-      {"results", results(report)},
-      {"latency", latency(report)},
-      {"lane_table",
-       {{"places", report.lane_places},
-        {"in_service", report.lanes.size()},
-        {"full", report.table_full()}}},
-      {"lanes", lanes(report)},
-      {"promises", promises(report)},
-      {"counters", counters},
-      {"reconcile",
-       {{"passes", report.reconcile_passes},
-        {"cpu_ms", static_cast<double>(report.reconcile_cpu_ns) / 1e6}}}};
+  const Json root = {{"schema", 1},
+                     {"daemon",
+                      {{"pid", report.pid},
+                       {"version", report.version},
+                       {"layout", report.layout},
+                       {"generation", report.generation},
+                       {"heartbeat_age_ms", report.heartbeat_age_ms},
+                       {"uptime_s", report.uptime_s},
+                       {"mode", name_of(report.control.mode)},
+                       {"stopped", report.stopped},
+                       {"other_network_namespace", report.elsewhere}}},
+                     {"strategy", name_of(report.control.strategy)},
+                     {"port_range", {{"low", report.port_low}, {"high", report.port_high}}},
+                     {"clients",
+                      {{"attached", report.clients},
+                       {"attached_total", report.counter(Counter::k_attaches)},
+                       {"refused", report.attaches_refused}}},
+                     {"connects", connects_as_json(report)},
+                     {"fallbacks", fallbacks_as_json(report)},
+                     {"rejections", report.counter(Counter::k_rejections)},
+                     {"results", results(report)},
+                     {"latency", latency(report)},
+                     {"lane_table",
+                      {{"places", report.lane_places},
+                       {"in_service", report.lanes.size()},
+                       {"full", report.table_full()}}},
+                     {"lanes", lanes(report)},
+                     {"promises", promises(report)},
+                     {"counters", counters},
+                     {"reconcile",
+                      {{"passes", report.reconcile_passes},
+                       {"cpu_ms", static_cast<double>(report.reconcile_cpu_ns) / 1e6}}}};
   return json_text(root);
 }
 

@@ -51,7 +51,7 @@ std::string errors(const Report& report) {
   std::string text;
   for (std::size_t i = 0; i < kConnectResults; ++i) {
     const auto result = static_cast<ConnectResult>(i);
-    if (result == ConnectResult::k_ok || result == ConnectResult::k_in_progress) continue;
+    if (!is_failure(result)) continue;
     text += count_line(report.result(result),
                        fmt::format("connects that {}", kResultTexts[i].sentence));
   }

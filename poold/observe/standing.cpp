@@ -17,9 +17,7 @@ constexpr double kLow = 0.05;
 constexpr double kMuch = 0.1;
 
 std::string toward(const LaneReport& lane) {
-  return fmt::format("{} from {}",
-                     to_text(Endpoint{lane.key.destination, lane.key.destination_port}),
-                     to_text(lane.key.source));
+  return fmt::format("{} from {}", to_text(destination_of(lane.key)), to_text(lane.key.source));
 }
 
 // "" where each lane has ports enough.

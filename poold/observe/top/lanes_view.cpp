@@ -72,7 +72,7 @@ std::string text_of(const LaneReport& lane, LaneColumn column) {
     case LaneColumn::source:
       return to_text(lane.key.source);
     case LaneColumn::destination:
-      return to_text(Endpoint{lane.key.destination, lane.key.destination_port});
+      return to_text(destination_of(lane.key));
     case LaneColumn::used:
       return fmt::format("{:.1f}", used_share(lane) * 100);
     case LaneColumn::to_half:

@@ -154,7 +154,7 @@ Line failures(const Snapshot& s, std::size_t width) {
   Counts found;
   for (std::size_t i = 0; i < kConnectResults; ++i) {
     const auto result = static_cast<ConnectResult>(i);
-    if (result == ConnectResult::k_ok || result == ConnectResult::k_in_progress) continue;
+    if (!is_failure(result)) continue;
     const std::uint64_t count = s.window.result(result);
     if (count != 0) found.emplace_back(count, kResultTexts[i].name);
   }
