@@ -55,6 +55,8 @@ expect systemctl restart nginx.service
 ask() { curl --silent --fail --output /dev/null http://127.0.0.1/; }
 for _ in $(seq 50); do expect ask; done
 first=$(by_the_pool)
+poold status --clients | sed -n '/^Programs/,$p'
+poold status --clients | grep -qE '^ *[0-9]+ nginx +www-data +nginx\.service +pool +yes ' || fail "nginx is not in the list"
 [ "$first" -gt 20 ] || { poold status; fail "only $first connects of nginx by the pool"; }
 
 say "upgrades under load"
