@@ -4,11 +4,24 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <chrono>
+#include <thread>
 
 namespace portpool::check {
+namespace {
+
+// ld.so takes a millisecond or two; a busy machine gives it longer.
+constexpr int kLooksAtStart = 20;
+constexpr std::chrono::milliseconds kBetweenLooks{10};
+
+}  // namespace
 
 std::optional<ProcessFacts> read_process(pid_t pid) {
   auto preload = kernel::preload_state(pid, kLibrary);
+  for (int look = 0; look < kLooksAtStart && preload && preload->starting; ++look) {
+    std::this_thread::sleep_for(kBetweenLooks);
+    preload = kernel::preload_state(pid, kLibrary);
+  }
   if (!preload) return std::nullopt;
   auto who = kernel::identify(pid);
   if (!who) {

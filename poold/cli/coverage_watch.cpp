@@ -45,11 +45,10 @@ std::string name_of_process(pid_t pid) {
 }
 
 // Empty: it has the library, or nothing is known about it.
-std::string missing_in(pid_t pid, const std::string& name) {
-  const auto state = kernel::preload_state(pid, check::kLibrary);
-  if (!state || state->loaded || name_of_process(pid) != name) return {};
+std::string missing_in(pid_t pid, const std::string& name, const kernel::PreloadState& state) {
+  if (state.loaded || name_of_process(pid) != name) return {};
   const std::string who = fmt::format("{} (pid {})", for_terminal(name), pid);
-  if (state->requested) {
+  if (state.requested) {
     return fmt::format(
         "{} did not load the library though LD_PRELOAD names it; poold check tells why", who);
   }
@@ -70,9 +69,13 @@ void CoverageWatch::look() {
   for (std::size_t i = 0; i < tree.size() && i < kMostVisited && examined < kMostExamined; ++i) {
     for (const pid_t child : children_of(tree[i])) tree.push_back(child);
     const std::string name = name_of_process(tree[i]);
-    if (name.empty() || !seen_.insert({tree[i], name}).second) continue;
+    if (name.empty() || seen_.contains({tree[i], name})) continue;
     ++examined;
-    if (finding_ = missing_in(tree[i], name); !finding_.empty()) return;
+    const auto state = kernel::preload_state(tree[i], check::kLibrary);
+    if (state && state->starting) continue;  // the next look tells
+    seen_.insert({tree[i], name});
+    if (!state) continue;
+    if (finding_ = missing_in(tree[i], name, *state); !finding_.empty()) return;
   }
   pause_ = std::min(pause_ * 2, kRarest);
   loop_.set_timer(timer_, pause_);

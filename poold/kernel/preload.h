@@ -9,7 +9,10 @@
 namespace portpool::kernel {
 
 struct PreloadState {
-  bool loaded = false;     // mapped
+  bool loaded = false;  // mapped
+  // Not mapped, nor is libc yet, which ld.so maps after everything that LD_PRELOAD names: execve()
+  // was a moment ago. (A program that has ld.so and no libc stays so.)
+  bool starting = false;
   bool replaced = false;   // mapped, but the file has been deleted or replaced since
   bool requested = false;  // named in its LD_PRELOAD
   ino_t structure = 0;     // of the segment's structure that it has mapped; 0: none

@@ -1,10 +1,14 @@
 // `poold run -- COMMAND`: the program runs as it would without, but for a summary on stderr.
 #include <signal.h>
+#include <sys/ptrace.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <cstdlib>
 #include <filesystem>
 #include <string_view>
+#include <thread>
 
 #include "support/elf_file.h"
 #include "support/temp_dir.h"
@@ -418,6 +422,28 @@ TEST_F(OtherUsers, WrappersThatLoseTheLibraryAreNamed) {
       environment());
   EXPECT_EQ(kept.wait(), 0) << kept.err();
   EXPECT_NE(kept.err().find("1 TCP connect"), std::string::npos) << kept.err();
+}
+
+// Its child stands at the end of execve(), where ld.so has not mapped anything yet, for many looks.
+GUEST(child_held_at_exec) {
+  const pid_t child = fork();
+  CHECK_THAT(child >= 0);
+  if (child == 0) {
+    ptrace(PTRACE_TRACEME, 0, nullptr, nullptr);
+    execl("/bin/true", "true", nullptr);
+    _exit(127);
+  }
+  int status = 0;
+  CHECK_THAT(waitpid(child, &status, 0) == child && WIFSTOPPED(status));
+  std::this_thread::sleep_for(std::chrono::seconds(1));
+  ptrace(PTRACE_DETACH, child, nullptr, nullptr);
+  CHECK_THAT(waitpid(child, &status, 0) == child);
+}
+
+TEST_F(RunCommand, AProgramThatIsBeingStartedIsNotAccused) {
+  Process process(command(guest_command("child_held_at_exec")), environment());
+  EXPECT_EQ(process.wait(), 0) << process.err();
+  EXPECT_EQ(process.err().find("did not load the library"), std::string::npos) << process.err();
 }
 
 // The runtime's own message does not say what is to be done.

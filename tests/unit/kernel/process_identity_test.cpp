@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 #include <sys/prctl.h>
+#include <sys/ptrace.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <string>
@@ -57,7 +59,28 @@ TEST(Preload, Ours) {
   EXPECT_FALSE(found->requested);
   EXPECT_EQ(found->structure, 0U);
   EXPECT_FALSE(preload_state(::getpid(), "libportpool.so")->loaded);
+  EXPECT_FALSE(preload_state(::getpid(), "libportpool.so")->starting);
   EXPECT_FALSE(preload_state(0x7FFFFFFF, "libportpool.so"));
+}
+
+// Held by ptrace(2) where execve() ends: ld.so has mapped nothing yet.
+TEST(Preload, AMomentAfterExec) {
+  const pid_t child = fork();
+  ASSERT_GE(child, 0);
+  if (child == 0) {
+    ptrace(PTRACE_TRACEME, 0, nullptr, nullptr);
+    execl("/bin/cat", "cat", nullptr);
+    _exit(127);
+  }
+  int status = 0;
+  ASSERT_EQ(waitpid(child, &status, 0), child);
+  ASSERT_TRUE(WIFSTOPPED(status));
+  const auto found = preload_state(child, "libportpool.so");
+  kill(child, SIGKILL);
+  waitpid(child, &status, 0);
+  ASSERT_TRUE(found);
+  EXPECT_TRUE(found->starting);
+  EXPECT_FALSE(found->loaded);
 }
 
 }  // namespace
