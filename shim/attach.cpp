@@ -155,6 +155,7 @@ void receive_answer(const OwnDescriptor& socket, Answer& answer, std::uint64_t d
   pollfd ready{socket.get(), POLLIN, 0};
   if (system_call(SYS_ppoll, &ready, 1, &timeout, nullptr, 0) != 1) return note_wait(deadline);
   const Opening opening;
+  if (!opening) return;
   iovec part{&answer.message, sizeof answer.message};
   alignas(cmsghdr) char control[CMSG_SPACE(kMostDescriptors * sizeof(int))];
   msghdr header{};
@@ -309,15 +310,10 @@ void count_attachment(const SegmentView& view) {
   }
 }
 
-void open_socket(OwnDescriptor& socket) {
-  const Opening opening;
-  socket.take(system_call(SYS_socket, AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-}
-
 bool attach(FallbackReason& why) {
   if (!is_worth_a_try(why)) return false;
   OwnDescriptor socket;
-  open_socket(socket);
+  socket.open_socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0);
   if (!socket) {
     why = FallbackReason::k_attach_failed;
     return false;

@@ -1,13 +1,14 @@
 // Memory order: sequentially consistent where fork() and Opening look at each other: of the two, at
-// least one sees the other. A slot's file is stored before its number (release), and the child that
-// reads it was forked after that.
+// least one sees the other. A slot is written within an Opening alone, which no fork() overlaps.
 #include "shim/own_descriptor.h"
 
 #include <pthread.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 
 #include <atomic>
+#include <iterator>
 
 #include "portpool/system_call.h"
 #include "shim/process.h"
@@ -24,34 +25,51 @@ int pthread_atfork(void (*prepare)(), void (*parent)(), void (*child)()) noexcep
 namespace portpool::shim {
 namespace {
 
-constexpr int kFree = -1;
-constexpr int kTaken = -2;
-constexpr int kTurns = 1000;
+// Each waits for the other this often at first, and then as many milliseconds: whom it waits for
+// may have lost its CPU on a busy machine.
+constexpr int kTurns = 100;
+constexpr int kNapsOfFork = 1000;
+constexpr int kNapsOfOpening = 50;
 
-// One attempt to attach has three.
+// One attempt to attach has three, each thread that asks for a 4-tuple or a route one. A slot stays
+// as it is when its descriptor is closed, until its turn comes again: the kernel copies a parent's
+// descriptors first and its memory later, and what was closed between the two is open in the child.
 struct Slot {
-  std::atomic<int> fd{kFree};
+  std::atomic<int> fd{-1};
   std::atomic<decltype(KernelStat::st_dev)> device;
   std::atomic<decltype(KernelStat::st_ino)> inode;
   std::atomic<pthread_t> thread;
 };
-constinit Slot slots[6];
+constinit Slot slots[16];
+std::atomic<unsigned> next_slot;
 
 std::atomic<int> opening;
+std::atomic<pthread_t> last_to_open;
 std::atomic<int> forking;
+
+void give_way(int turn) {
+  if (turn < kTurns) {
+    system_call(SYS_sched_yield);
+  } else {
+    timespec nap{0, 1'000'000};  // the kernel writes what is left of it
+    system_call(SYS_ppoll, nullptr, 0, &nap, nullptr, 0);
+  }
+}
 
 void before_fork() {
   const ErrnoKeeper keep;
   forking.fetch_add(1, std::memory_order_seq_cst);
-  for (int turn = 0; turn < kTurns && opening.load(std::memory_order_seq_cst) > 0; ++turn) {
-    system_call(SYS_sched_yield);
+  for (int turn = 0; turn < kTurns + kNapsOfFork; ++turn) {
+    if (opening.load(std::memory_order_seq_cst) <= 0) return;
+    // fork() in a signal handler within the call.
+    if (last_to_open.load(std::memory_order_relaxed) == pthread_self()) return;
+    give_way(turn);
   }
 }
 
 void after_fork() { forking.fetch_sub(1, std::memory_order_seq_cst); }
 
-// A number that was closed in the parent, and perhaps used again, just before the fork is another
-// file's, or none's.
+// A number that was closed in the parent before the fork is another file's since, or none's.
 bool is_still(const Slot& slot, int fd) {
   KernelStat info{};
   return kernel_fstat(fd, info) == 0 &&
@@ -64,11 +82,11 @@ void in_child() {
   forking.store(0, std::memory_order_relaxed);
   opening.store(0, std::memory_order_relaxed);
   for (Slot& slot : slots) {
-    const int fd = slot.fd.load(std::memory_order_acquire);
-    // A child of the attaching thread itself (fork() in a signal handler) goes on with them.
+    const int fd = slot.fd.load(std::memory_order_relaxed);
+    // A child of the thread itself that opened it (fork() in a signal handler) goes on with it.
     if (slot.thread.load(std::memory_order_relaxed) == pthread_self()) continue;
     if (fd >= 0 && is_still(slot, fd)) system_call(SYS_close, fd);
-    slot.fd.store(kFree, std::memory_order_relaxed);
+    slot.fd.store(-1, std::memory_order_relaxed);
   }
 }
 
@@ -82,40 +100,43 @@ void start_fork_handlers() {
   }
 }
 
-Opening::Opening() {
-  for (int turn = 0; turn < kTurns; ++turn) {
+Opening::Opening() : held_(true) {
+  for (int turn = 0; turn < kTurns + kNapsOfOpening; ++turn) {
     opening.fetch_add(1, std::memory_order_seq_cst);
-    if (forking.load(std::memory_order_seq_cst) <= 0) return;
+    if (forking.load(std::memory_order_seq_cst) <= 0) {
+      last_to_open.store(pthread_self(), std::memory_order_relaxed);
+      return;
+    }
     opening.fetch_sub(1, std::memory_order_seq_cst);
-    system_call(SYS_sched_yield);
+    give_way(turn);
   }
-  opening.fetch_add(1, std::memory_order_seq_cst);
+  held_ = false;
 }
 
-Opening::~Opening() { opening.fetch_sub(1, std::memory_order_seq_cst); }
+Opening::~Opening() {
+  if (!held_) return;
+  last_to_open.store(0, std::memory_order_relaxed);
+  opening.fetch_sub(1, std::memory_order_seq_cst);
+}
+
+void OwnDescriptor::open_socket(int family, int type, int protocol) {
+  const Opening guard;
+  if (guard) take(system_call(SYS_socket, family, type | SOCK_CLOEXEC, protocol));
+}
 
 void OwnDescriptor::take(long fd) {
   fd_ = static_cast<int>(fd);
   KernelStat info{};
   if (fd_ < 0 || kernel_fstat(fd_, info) != 0) return;
-  for (Slot& slot : slots) {
-    int free = kFree;
-    if (!slot.fd.compare_exchange_strong(free, kTaken, std::memory_order_relaxed)) continue;
-    slot.device.store(info.st_dev, std::memory_order_relaxed);
-    slot.inode.store(info.st_ino, std::memory_order_relaxed);
-    slot.thread.store(pthread_self(), std::memory_order_relaxed);
-    slot.fd.store(fd_, std::memory_order_release);
-    slot_ = static_cast<int>(&slot - slots);
-    return;
-  }
+  Slot& slot = slots[next_slot.fetch_add(1, std::memory_order_relaxed) % std::size(slots)];
+  slot.device.store(info.st_dev, std::memory_order_relaxed);
+  slot.inode.store(info.st_ino, std::memory_order_relaxed);
+  slot.thread.store(pthread_self(), std::memory_order_relaxed);
+  slot.fd.store(fd_, std::memory_order_relaxed);
 }
 
 OwnDescriptor::~OwnDescriptor() {
-  if (fd_ < 0) return;
-  system_call(SYS_close, fd_);
-  if (slot_ < 0) return;
-  slots[slot_].thread.store(0, std::memory_order_relaxed);
-  slots[slot_].fd.store(kFree, std::memory_order_release);
+  if (fd_ >= 0) system_call(SYS_close, fd_);
 }
 
 }  // namespace portpool::shim

@@ -10,15 +10,20 @@ namespace portpool::shim {
 // At load time: has fork() call us. A child made by a raw clone(2) is not seen.
 void start_fork_handlers();
 
-// Holds fork() off (in other threads; for some microseconds) while a system call makes descriptors
-// that are not known by number yet. Neither waits for the other for long: fork() may come from a
-// signal handler within the call, and then its child keeps the copies.
+// Holds fork() off in other threads while a system call makes descriptors that are not known by
+// number yet: for some microseconds, and at most a second where this thread loses its CPU. fork()
+// from a signal handler within the call goes on at once, and its child keeps the copies. Where a
+// fork() lasts for 50 ms the Opening is false, and nothing may be opened.
 class Opening {
  public:
   Opening();
   ~Opening();
   Opening(const Opening&) = delete;
   Opening& operator=(const Opening&) = delete;
+  explicit operator bool() const { return held_; }
+
+ private:
+  bool held_;
 };
 
 // Opened and closed by system calls, past every interposed function.
@@ -26,6 +31,8 @@ class OwnDescriptor {
  public:
   OwnDescriptor() = default;
   ~OwnDescriptor();
+  // A socket that exec() closes; none with errno set, or where a fork() does not come to its end.
+  void open_socket(int family, int type, int protocol);
   // To be called while the Opening lives in which `fd` was made; -1: none was.
   void take(long fd);
   OwnDescriptor(const OwnDescriptor&) = delete;
@@ -35,7 +42,6 @@ class OwnDescriptor {
 
  private:
   int fd_ = -1;
-  int slot_ = -1;
 };
 
 }  // namespace portpool::shim

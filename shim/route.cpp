@@ -9,6 +9,7 @@
 
 #include "portpool/linux.h"
 #include "portpool/system_call.h"
+#include "shim/own_descriptor.h"
 #include "shim/process.h"
 #include "shim/strategy.h"
 
@@ -20,30 +21,25 @@ std::atomic<Routes> routes{Routes::as_poolds};
 // By system calls, which are no cancellation points: no thread is cancelled with it open.
 class Datagram {
  public:
-  explicit Datagram(const Address& destination)
-      : family_(is_v4(destination) ? AF_INET : AF_INET6),
-        fd_(static_cast<int>(system_call(SYS_socket, family_, SOCK_DGRAM | SOCK_CLOEXEC, 0))) {}
-  ~Datagram() {
-    const ErrnoKeeper keep;
-    if (fd_ >= 0) system_call(SYS_close, fd_);
+  explicit Datagram(const Address& destination) : family_(is_v4(destination) ? AF_INET : AF_INET6) {
+    socket_.open_socket(family_, SOCK_DGRAM, 0);
   }
-  Datagram(const Datagram&) = delete;
-  Datagram& operator=(const Datagram&) = delete;
 
-  int fd() const { return fd_; }
+  explicit operator bool() const { return static_cast<bool>(socket_); }
+  int fd() const { return socket_.get(); }
   int family() const { return family_; }
 
   bool call(long number, const Endpoint& endpoint) const {
     sockaddr_storage address;
     const socklen_t length = sockaddr_from_endpoint(endpoint, family_, address);
-    return system_call(number, fd_, &address, length) == 0;
+    return system_call(number, socket_.get(), &address, length) == 0;
   }
 
   bool source(Address& out) const {
     sockaddr_storage address{};
     socklen_t length = sizeof address;
     Endpoint local;
-    if (system_call(SYS_getsockname, fd_, &address, &length) != 0 ||
+    if (system_call(SYS_getsockname, socket_.get(), &address, &length) != 0 ||
         !endpoint_from_sockaddr(reinterpret_cast<sockaddr*>(&address), length, local)) {
       return false;
     }
@@ -58,12 +54,12 @@ class Datagram {
     if (system_call(SYS_getsockopt, from, level, name, &value, &length) != 0 || value == 0) {
       return true;
     }
-    return system_call(SYS_setsockopt, fd_, level, name, &value, sizeof value) == 0;
+    return system_call(SYS_setsockopt, socket_.get(), level, name, &value, sizeof value) == 0;
   }
 
  private:
   int family_;
-  int fd_;
+  OwnDescriptor socket_;
 };
 
 // The user whom rules by user go by (sk_uid), which is that of the socket's inode
@@ -101,13 +97,13 @@ void note_other_source(bool asked) {
 bool learn_source(int fd, const Endpoint& destination, Address& out) {
   const ErrnoKeeper keep;
   const Datagram datagram(destination.address);
-  return datagram.fd() >= 0 && is_alike(datagram, fd) && datagram.call(SYS_connect, destination) &&
+  return datagram && is_alike(datagram, fd) && datagram.call(SYS_connect, destination) &&
          datagram.source(out);
 }
 
 bool leads_to(const Address& source, const Endpoint& destination) {
   const Datagram datagram(destination.address);
-  if (datagram.fd() < 0) return true;
+  if (!datagram) return true;
   return (datagram.call(SYS_bind, {source, 0}) && datagram.call(SYS_connect, destination)) ||
          !is_source_error(errno);
 }

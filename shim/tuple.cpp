@@ -86,24 +86,20 @@ TupleUse read_answer(const Question& question, const Answer& answer, long bytes)
 
 TupleQuestions::TupleQuestions() {
   const ErrnoKeeper keep;
-  fd_ = static_cast<int>(system_call(SYS_socket, AF_NETLINK,
-                                     SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_SOCK_DIAG));
-}
-
-TupleQuestions::~TupleQuestions() {
-  const ErrnoKeeper keep;
-  if (fd_ >= 0) system_call(SYS_close, fd_);
+  socket_.open_socket(AF_NETLINK, SOCK_RAW | SOCK_NONBLOCK, NETLINK_SOCK_DIAG);
 }
 
 TupleUse TupleQuestions::ask(const Endpoint& local, const Endpoint& remote) const {
-  if (fd_ < 0 || is_v4(local.address) != is_v4(remote.address)) return TupleUse::unknown;
+  if (!socket_ || is_v4(local.address) != is_v4(remote.address)) return TupleUse::unknown;
   const ErrnoKeeper keep;
   const Question question = question_for(local, remote);
   Answer answer{};
-  if (system_call(SYS_sendto, fd_, &question, sizeof question, 0, nullptr, 0) != sizeof question) {
+  if (system_call(SYS_sendto, socket_.get(), &question, sizeof question, 0, nullptr, 0) !=
+      sizeof question) {
     return TupleUse::unknown;
   }
-  const long bytes = system_call(SYS_recvfrom, fd_, &answer, sizeof answer, 0, nullptr, nullptr);
+  const long bytes =
+      system_call(SYS_recvfrom, socket_.get(), &answer, sizeof answer, 0, nullptr, nullptr);
   return read_answer(question, answer, bytes);
 }
 

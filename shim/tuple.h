@@ -2,6 +2,7 @@
 #pragma once
 
 #include "portpool/endpoint.h"
+#include "shim/own_descriptor.h"
 
 namespace portpool::shim {
 
@@ -12,8 +13,8 @@ enum class TupleUse {
   reusable,  // a TIME_WAIT that is old enough to be taken over where tcp_tw_reuse allows it
 };
 
-// Look-ups by sock_diag(7), with a netlink socket that is open for as long as the object lives: two
-// system calls to open and close it, and two for each question, some 9 us for one in all. The
+// Look-ups by sock_diag(7), with a netlink socket that is open for as long as the object lives:
+// three system calls to open and close it, and two for each question, some 9 us for one in all. The
 // kernel answers within the call, or the answer is `unknown`: nothing is waited for. (The module
 // that answers is loaded: poold uses it.) All by system calls, which are no cancellation points: no
 // thread is cancelled with the socket open, provided that it is closed before the real connect().
@@ -21,7 +22,6 @@ enum class TupleUse {
 class TupleQuestions {
  public:
   TupleQuestions();
-  ~TupleQuestions();
   TupleQuestions(const TupleQuestions&) = delete;
   TupleQuestions& operator=(const TupleQuestions&) = delete;
 
@@ -29,7 +29,7 @@ class TupleQuestions {
   TupleUse ask(const Endpoint& local, const Endpoint& remote) const;
 
  private:
-  int fd_;
+  OwnDescriptor socket_;
 };
 
 }  // namespace portpool::shim

@@ -406,7 +406,7 @@ TEST_F(OtherUsers, WrappersThatLoseTheLibraryAreNamed) {
       {joined(joined(nobody, {"env", "-u", "LD_PRELOAD"}), guest("echo_often", {kEcho, "1"})),
        "env: it drops"},
       // Not on the command line: seen while it runs.
-      {{"sh", "-c", "env -i sleep 5"}, "sleep (pid "},
+      {{"sh", "-c", "env -i sleep 2"}, "sleep (pid "},
   };
   for (const auto& [command, named] : cases) {
     Process process(run(command), environment());
