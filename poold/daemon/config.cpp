@@ -374,6 +374,11 @@ SourceProblem absent_source(const std::string& text, const AddressPrefix& prefix
                         text),
             Kind::absent};
   }
+  // It came between the two questions.
+  for (const Address& address : own.all()) {
+    if (prefix.contains(address))
+      return {fmt::format("source {} comes just now", text), Kind::coming};
+  }
   return {fmt::format(
               "source {0} does not belong to this host; add it with: ip addr add {0} dev INTERFACE",
               text),

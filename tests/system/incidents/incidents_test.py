@@ -189,9 +189,9 @@ class Incidents(unittest.TestCase):
             self.assertEqual(report[run], {"ok": 500}, run)
         first, second, backend = (report["status"][run] for run in ("first", "second", "backend"))
         self.assertGreater(first["rejections"], 0)
-        self.assertGreater(first["fallbacks"]["rewritten"], 0)
-        # A new process finds it known. (It is tried again every ten seconds.)
-        self.assertGreater(second["fallbacks"]["rewritten"], first["fallbacks"]["rewritten"])
+        # A new process finds it known. (It is tried again every ten seconds.) Whether the first one's later
+        # connects do depends on the machine's pace.
+        self.assertGreater(second["fallbacks"]["rewritten"], first["fallbacks"].get("rewritten", 0))
         self.assertTrue(any(lane["rewritten"] for lane in second["lanes"]), second["lanes"])
         self.assertEqual(
             self.check("service", "lane-table")["evidence"]["rewritten"], ["10.96.0.10:80"]
