@@ -71,6 +71,8 @@ void connect_uplinks(pid_t far) {
   run(there, "-6 route add fd00:5::/64 via fd00:1::1 dev u1");
   ip("route add 10.9.0.0/24 via 10.2.0.2 dev u2 src 10.2.0.1 table 100");
   ip("-6 route add fd00:9::/64 via fd00:2::2 dev u2 src fd00:2::1 table 100");
+  await_addresses({"ip"});
+  await_addresses(there);
 }
 
 }  // namespace

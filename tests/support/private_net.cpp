@@ -14,6 +14,7 @@
 #include <system_error>
 
 #include "base/descriptor.h"
+#include "support/eventually.h"
 #include "support/process.h"
 #include "support/temp_dir.h"
 
@@ -83,15 +84,26 @@ void PrivateNet::set_port_range(int low, int high) {
 
 void PrivateNet::add_address(const std::string& prefix) {
   std::vector<std::string> command{"ip", "address", "add", prefix, "dev", "lo"};
+  const bool v6 = prefix.find(':') != std::string::npos;
   // Without nodad an IPv6 address is not usable for the first second.
-  if (prefix.find(':') != std::string::npos) command.push_back("nodad");
+  if (v6) command.push_back("nodad");
   Process process(command);
   if (process.wait() != 0) throw std::runtime_error("ip address add: " + process.err());
+  if (v6) await_addresses({"ip"});
 }
 
 void PrivateNet::remove_address(const std::string& prefix) {
   Process process({"ip", "address", "del", prefix, "dev", "lo"});
   if (process.wait() != 0) throw std::runtime_error("ip address del: " + process.err());
+}
+
+void await_addresses(std::vector<std::string> ip) {
+  ip.insert(ip.end(), {"-6", "-oneline", "address", "show", "scope", "global", "tentative"});
+  const auto all_usable = [&] {
+    Process process(ip);
+    return process.wait() == 0 && process.out().empty();
+  };
+  if (!eventually(all_usable)) throw std::runtime_error("IPv6 addresses stay tentative");
 }
 
 }  // namespace portpool::test

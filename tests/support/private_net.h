@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 namespace portpool::test {
 
@@ -23,5 +24,9 @@ class PrivateNet {
   void add_address(const std::string& prefix);
   void remove_address(const std::string& prefix);
 };
+
+// Until each IPv6 address may be used: with nodad, too, the kernel sets it free from a work queue.
+// `ip` is the command, perhaps in another namespace.
+void await_addresses(std::vector<std::string> ip);
 
 }  // namespace portpool::test

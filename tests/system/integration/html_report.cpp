@@ -154,7 +154,16 @@ class HtmlReport : public EchoNet {
     words.insert(words.end(), options.begin(), options.end());
     words.push_back("file://" + page);
     Process process(words, {"HOME=" + profile.path()});
-    EXPECT_EQ(process.wait(), 0) << process.err();
+    const auto is_done = [&] {
+      return process.out().find("</html>") != std::string::npos ||
+             process.err().find("bytes written to file") != std::string::npos;
+    };
+    EXPECT_TRUE(eventually([&] { return !process.running() || is_done(); })) << process.err();
+    EXPECT_TRUE(is_done()) << process.err();
+    // It may hang after that, on its way out.
+    if (!eventually([&] { return !process.running(); }, std::chrono::seconds(5))) {
+      process.signal(SIGKILL);
+    }
     std::istringstream lines(process.err());
     for (std::string line; std::getline(lines, line);) {
       // The browser's own pages have complaints, too, on a slow machine.
