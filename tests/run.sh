@@ -20,4 +20,5 @@ say "build: cmake --build --preset release"
 cmake --build --preset release
 
 say "test: ctest --preset release"
-exec ctest --preset release --output-on-failure --parallel 2 --no-tests=error "$@"
+# Tests wait more than they compute.
+exec ctest --preset release --output-on-failure --parallel $(($(nproc) + 1)) --no-tests=error "$@"
