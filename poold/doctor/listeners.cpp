@@ -30,7 +30,7 @@ bool is_reserved(const Facts& facts, std::uint16_t port) {
 }  // namespace
 
 Check check_listeners(const Facts& facts) {
-  constexpr std::size_t kShown = 20;
+  constexpr std::size_t kShownPorts = 20;
   if (!facts.census) return not_known(facts.census_error);
   const Census& census = *facts.census;
   std::map<std::uint16_t, std::string> ports;  // with who listens
@@ -48,7 +48,7 @@ Check check_listeners(const Facts& facts) {
   }
   std::string list;
   for (const auto& [port, who] : ports) {
-    if (check.evidence["listeners"].size() >= kShown) break;
+    if (check.evidence["listeners"].size() >= kShownPorts) break;
     check.evidence["listeners"].push_back({{"port", port}, {"process", who}});
     list += fmt::format("{}{} {}", list.empty() ? "" : ", ", port, who);
   }
@@ -58,8 +58,8 @@ Check check_listeners(const Facts& facts) {
       "find its port taken (EADDRINUSE)",
       counted(ports.size(), "listening port is", "listening ports are"),
       ports.size() == 1 ? "is" : "are");
-  check.lines.push_back(list + (ports.size() > kShown ? ", ..." : ""));
-  if (ports.size() <= kShown)
+  check.lines.push_back(list + (ports.size() > kShownPorts ? ", ..." : ""));
+  if (ports.size() <= kShownPorts)
     check.fix = reserve_command(facts, ports);
   else
     check.fix = "move the services out of the range, or add their ports to ip_local_reserved_ports";

@@ -178,7 +178,8 @@ std::string lane_fix(const Facts& facts, const Lane& lane, const Outlook& outloo
     case Cause::connected:
       break;
   }
-  if (outlook.stage == Stage::exhausted) return more_ports(facts) + "; or share connections";
+  if (outlook.stage == Stage::exhausted)
+    return "share connections (keep-alive), or " + more_ports(facts);
   return "start " + who + " under poold run -- COMMAND (no search at any occupancy), or " +
          more_ports(facts);
 }
