@@ -7,7 +7,7 @@ import shutil
 import sys
 
 from support.case import ProgramCase, main
-from support.poold import SHIM, Poold
+from support.poold import POOLD, SHIM, Poold
 from support.waiting import eventually, read
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -100,6 +100,49 @@ class Sidecar(ProgramCase):
         self.assertGreaterEqual(after["clients"]["refused"], before["clients"]["refused"] + 1)
         self.assertEqual(after["connects"], before["connects"])
         self.assertEqual(after["clients"]["attached_total"], before["clients"]["attached_total"])
+
+    def start_client_with(self, proc):
+        inside = {"LD_PRELOAD": "/mnt/libportpool.so", "PORTPOOL_SOCKET": "/mnt/poold.sock"}
+        variables = [f"{name}={value}" for name, value in inside.items()]
+        command = ["sh", "-c", f'{proc} && exec "$@"', "sh", "env", *variables, *STEADY, "/mnt"]
+        return self.start(seeing(self.shared, "/mnt", command), shim=False)
+
+    def test_program_without_proc(self):
+        self.poold.start()
+        client = self.start_client_with("mount -t tmpfs none /proc")
+        self.wait_until_pooled()
+        self.stop_client(client)
+
+    def test_program_that_sees_its_own_processes_alone(self):
+        self.poold.start()
+        client = self.start_client_with("mount -t proc -o hidepid=2 none /proc")
+        self.wait_until_pooled()
+        self.stop_client(client)
+
+    def test_poold_without_proc(self):
+        client = self.start_client()
+        command = [POOLD, "serve", "--socket", "/srv/poold.sock"]
+        empty = ["sh", "-c", 'mount -t tmpfs none /proc && exec "$@"', "sh", *command]
+        poold = self.start(seeing(self.shared, "/srv", empty), shim=False)
+        self.assertEqual(poold.wait(), 2, poold)
+        self.assertIn("is /proc mounted?", poold.said())
+        self.assertFalse(os.path.exists(f"{self.shared}/poold.sock"))
+        eventually(lambda: self.asked() >= 20, "it works without poold")
+        self.stop_client(client)
+
+    def test_poold_that_sees_its_own_processes_alone(self):
+        """As another user than root, from whom hidepid=2 would hide nothing."""
+        os.chmod(self.folder, 0o755)
+        os.chmod(self.shared, 0o777)
+        inside = ["setpriv", "--reuid=12345", "--regid=12345", "--clear-groups", POOLD, "serve"]
+        inside += ["--socket", f"{self.shared}/poold.sock"]
+        hidden = ["sh", "-c", 'mount -t proc -o hidepid=2 none /proc && exec "$@"', "sh", *inside]
+        self.poold.command = ["unshare", "--mount", "--pid", "--fork", "--kill-child", *hidden]
+        self.poold.start()
+        # A root that may open that user's socket.
+        client = self.start_client([word for word in ISOLATED if "user" not in word])
+        self.wait_until_pooled()
+        self.stop_client(client)
 
 
 class Users(ProgramCase):
