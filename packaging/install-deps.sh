@@ -30,7 +30,7 @@ test_packages=("${demo_packages[@]}" "${haproxy_packages[@]}" "${java_packages[@
   "${vsftpd_packages[@]}" "${nft_packages[@]}"
   tmux musl-tools binutils libnginx-mod-stream redis-server redis-tools squid postgresql
   poppler-utils openssh-client openssh-server prometheus gosu mptcpize wget nmap keepalived erlang-base
-  strace valgrind debootstrap systemd-container lintian dpkg-dev
+  strace valgrind debootstrap systemd-container lintian dpkg-dev podman buildah crun
   libpython3.11-testsuite/libpython3.12-testsuite/libpython3.13-testsuite/libpython3.14-testsuite)
 # For the library for programs of 32 bits.
 if [ "$(dpkg --print-architecture 2>/dev/null)" = amd64 ]; then
