@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <grp.h>
 #include <ifaddrs.h>
 #include <sys/stat.h>
@@ -11,6 +12,7 @@
 #include <cerrno>
 #include <functional>
 #include <map>
+#include <span>
 
 #define TOML_EXCEPTIONS 1
 #include <toml++/toml.h>
@@ -18,6 +20,8 @@
 #include "base/address_text.h"
 #include "base/descriptor.h"
 #include "base/error.h"
+#include "base/suggestion.h"
+#include "daemon/config_keys.h"
 #include "kernel/addresses.h"
 #include "kernel/routes.h"
 #include "lanes/rule_review.h"
@@ -46,17 +50,30 @@ class Reader {
 
   using Take = std::function<void(const toml::node&)>;
 
-  // Hands each key to its function; refuses the others, naming those that exist.
-  void keys(const toml::table& table, const std::map<std::string, Take, std::less<>>& known) const {
+  // Hands each key to its function, which there is for each of `known`; refuses the others. Those
+  // of `elsewhere` stand in the other part of the file: `place`.
+  void keys(const toml::table& table, const std::map<std::string, Take, std::less<>>& takers,
+            std::span<const ConfigKey> known, std::span<const ConfigKey> elsewhere,
+            std::string_view place) const {
+    const auto has = [](std::span<const ConfigKey> keys, std::string_view name) {
+      return std::any_of(keys.begin(), keys.end(),
+                         [&](const ConfigKey& key) { return key.name == name; });
+    };
     for (const auto& [key, node] : table) {
-      const auto found = known.find(key.str());
-      if (found != known.end()) {
-        found->second(node);
+      const std::string name(key.str());
+      if (has(known, name)) {
+        takers.at(name)(node);
         continue;
       }
-      std::string names;
-      for (const auto& [name, take] : known) names += (names.empty() ? "" : ", ") + name;
-      fail(key.source().begin, fmt::format("unknown key \"{}\"; known here: {}", key.str(), names));
+      if (has(elsewhere, name)) {
+        fail(key.source().begin, fmt::format("\"{}\" belongs {}", name, place));
+      }
+      std::vector<std::string> names;
+      for (const ConfigKey& one : known) names.emplace_back(one.name);
+      fail(key.source().begin,
+           fmt::format(
+               "unknown key \"{}\"; {}", name,
+               did_you_mean(name, names, fmt::format("known here: {}", fmt::join(names, ", ")))));
     }
   }
 
@@ -155,7 +172,8 @@ class Reader {
                     n, {{"kernel", OutsideRange::kernel}, {"refuse", OutsideRange::refuse}});
               }},
              {"port_range", [&](const toml::node& n) { rule.port_range = range(n); }},
-         });
+         },
+         kPoolKeys, kConfigKeys, "before the first [[pool]]");
     if (!rule.serves) refuse_settings_of_lanes(*table);
     if (rule.outside_range == OutsideRange::refuse && !rule.port_range) {
       fail(*table->get("outside_range"), "\"refuse\" means nothing without a port_range; name one");
@@ -258,7 +276,8 @@ class Reader {
                  fail(n, fmt::format("at most {} pools are possible", kMaxPools - 1));
                }
              }},
-        });
+        },
+        kConfigKeys, kPoolKeys, "under a [[pool]]");
     config.pools.push_back(PoolRule{});
     if (const std::size_t rows = port_rules(config.pools).size(); rows > kMaxPortRules) {
       fail(root,

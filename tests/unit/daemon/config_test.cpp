@@ -3,12 +3,18 @@
 
 #include <gtest/gtest.h>
 
+#include <cctype>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <map>
+#include <regex>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "base/error.h"
+#include "daemon/config_keys.h"
 #include "lanes/segment.h"
 
 namespace portpool::test {
@@ -190,19 +196,89 @@ TEST(Config, RefusalsNameThePlaceAndWhatWasExpected) {
   }
 }
 
+// `text` as a file in which it stands under a [[pool]], if it is of one.
+std::string in_place(const std::string& text, bool of_a_pool) {
+  return of_a_pool ? "[[pool]]\n" + text : text;
+}
+
 TEST(Config, AnUnknownKeyIsNamedWithThoseThatExist) {
-  const std::string top = error_of("mode = \"pool\"\ncolour = 1");
-  EXPECT_TRUE(top.starts_with("c.toml:2:1: unknown key \"colour\"")) << top;
-  for (const char* key : {"mode", "ab_block_ms", "strategy", "socket", "socket_group",
-                          "metrics_listen", "max_lanes", "sources_optional", "pool"}) {
-    EXPECT_NE(top.find(key, top.find("known here")), std::string::npos) << key;
+  for (const bool of_a_pool : {false, true}) {
+    const std::string error = error_of(in_place("colour = 1", of_a_pool));
+    EXPECT_NE(error.find(":1: unknown key \"colour\"; known here: "), std::string::npos) << error;
+    const auto check = [&](const auto& keys) {
+      for (const ConfigKey& key : keys) {
+        EXPECT_NE((error + ",").find(" " + std::string(key.name) + ","), std::string::npos)
+            << error;
+      }
+    };
+    of_a_pool ? check(kPoolKeys) : check(kConfigKeys);
   }
-  const std::string pool = error_of("[[pool]]\nname = \"a\"\nports = \"1-2\"");
-  EXPECT_TRUE(pool.starts_with("c.toml:3:1: unknown key \"ports\"")) << pool;
-  for (const char* key : {"name", "destinations", "exclude", "pool", "sources", "source_policy",
-                          "on_exhaustion", "early_bind", "outside_range", "port_range"}) {
-    EXPECT_NE(pool.find(key, pool.find("known here")), std::string::npos) << key;
+  EXPECT_EQ(error_of("\nmodes = \"pool\""),
+            "c.toml:2:1: unknown key \"modes\"; did you mean \"mode\"?");
+  EXPECT_EQ(error_of("[[pool]]\nsource = [\"10.0.0.1\"]"),
+            "c.toml:2:1: unknown key \"source\"; did you mean \"sources\"?");
+  // What is written below a [[pool]] is that pool's.
+  EXPECT_EQ(error_of("[[pool]]\nname = \"a\"\nmode = \"pool\""),
+            "c.toml:3:1: \"mode\" belongs before the first [[pool]]");
+  EXPECT_EQ(error_of("sources = [\"10.0.0.1\"]"),
+            "c.toml:1:1: \"sources\" belongs under a [[pool]]");
+}
+
+// The defaults and types of the table, from which the manual page is made, are those of the parser.
+TEST(Config, KeysAreAsTheirTableSays) {
+  const auto check = [](const auto& keys, bool of_a_pool) {
+    for (const ConfigKey& key : keys) {
+      const std::string name(key.name);
+      SCOPED_TRACE(name);
+      const std::string type(key.type);
+      const std::string fallback(key.fallback);
+      const std::map<std::string, std::string> others = {{"string", "[1]"},
+                                                         {"integer", "\"1\""},
+                                                         {"boolean", "1"},
+                                                         {"list of strings", "[1]"},
+                                                         {"array of tables", "[1]"}};
+      ASSERT_TRUE(others.contains(type));
+      const std::string refused = error_of(in_place(name + " = " + others.at(type), of_a_pool));
+      EXPECT_NE(refused.find(": expected "), std::string::npos) << refused;
+      const bool is_value = fallback == "false" || fallback == "\"\"" ||
+                            std::isdigit(static_cast<unsigned char>(fallback[0])) != 0 ||
+                            (fallback[0] == '"' && fallback.find(',') == std::string::npos);
+      if (!is_value) continue;
+      const Config with = read(in_place(name + " = " + fallback, of_a_pool));
+      const Config without = read(in_place("", of_a_pool));
+      EXPECT_EQ(with.mode, without.mode);
+      EXPECT_EQ(with.ab_block, without.ab_block);
+      EXPECT_EQ(with.strategy, without.strategy);
+      EXPECT_EQ(with.socket, without.socket);
+      EXPECT_EQ(with.metrics_listen, without.metrics_listen);
+      EXPECT_EQ(with.log_level, without.log_level);
+      EXPECT_EQ(with.max_lanes, without.max_lanes);
+      EXPECT_EQ(with.sources_optional, without.sources_optional);
+      EXPECT_EQ(with.pools[0].source_policy, without.pools[0].source_policy);
+      EXPECT_EQ(with.pools[0].on_exhaustion, without.pools[0].on_exhaustion);
+      EXPECT_EQ(with.pools[0].early_bind, without.pools[0].early_bind);
+      EXPECT_EQ(with.pools[0].outside_range, without.pools[0].outside_range);
+    }
+  };
+  check(kConfigKeys, false);
+  check(kPoolKeys, true);
+}
+
+// docs/configuration.md has a row for each key, with its default.
+TEST(Config, ThePageHasEachKey) {
+  std::ifstream page(PORTPOOL_CONFIGURATION_PAGE);
+  std::vector<std::pair<std::string, std::string>> rows;
+  for (std::string line; std::getline(page, line) && line != "## Addresses that move";) {
+    std::smatch row;
+    if (!std::regex_search(line, row, std::regex("^\\| `([^|]+)` \\| ([^|]+) \\| "))) continue;
+    rows.emplace_back(row[1], std::regex_replace(row[2].str(), std::regex("`"), ""));
   }
+  std::vector<std::pair<std::string, std::string>> expected;
+  for (const ConfigKey& key : kConfigKeys) {
+    expected.emplace_back(key.name == "pool" ? "[[pool]]" : key.name, key.fallback);
+  }
+  for (const ConfigKey& key : kPoolKeys) expected.emplace_back(key.name, key.fallback);
+  EXPECT_EQ(rows, expected);
 }
 
 TEST(Config, BrokenTomlIsRefusedWithItsPlace) {
