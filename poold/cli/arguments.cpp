@@ -17,6 +17,7 @@
 #include "cli/commands.h"
 #include "cli/generated.h"
 #include "cli/help.h"
+#include "cli/manual_pages.h"
 #include "cli/numbers.h"
 #include "cli/watch.h"
 #include "portpool/handover.h"
@@ -417,7 +418,9 @@ void add_generate(CLI::App& program, int& status) {
       "generate", "Print the manual page of a command, or a completion for a shell");
   command->group("");
   auto words = std::make_shared<std::vector<std::string>>();
-  command->add_option("kind", *words, "man [COMMAND], bash, zsh, fish or commands")
+  command
+      ->add_option("kind", *words,
+                   "man [COMMAND|poold.toml|libportpool], bash, zsh, fish or commands")
       ->required()
       ->expected(1, 2);
   command->callback([words, &program, &status] {
@@ -430,6 +433,10 @@ void add_generate(CLI::App& program, int& status) {
     const auto completion = completions.find(kind);
     if (completion != completions.end() && words->size() == 1) {
       fmt::print("{}", completion->second(program));
+    } else if (kind == "man" && words->back() == "poold.toml") {
+      fmt::print("{}", configuration_page());
+    } else if (kind == "man" && words->back() == "libportpool") {
+      fmt::print("{}", library_page());
     } else if (kind == "man") {
       const std::vector<const CLI::App*> found =
           std::as_const(program).get_subcommands([&](const CLI::App* one) {

@@ -3,11 +3,12 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cctype>
 #include <string_view>
 #include <vector>
 
 #include "base/text.h"
+#include "cli/manual_pages.h"
+#include "cli/roff.h"
 
 namespace portpool {
 namespace {
@@ -51,23 +52,6 @@ std::string joined(const std::vector<std::string>& words, std::string_view betwe
   return fmt::format("{}", fmt::join(words, between));
 }
 
-std::string replaced(std::string text, std::string_view what, std::string_view by) {
-  for (std::size_t at = 0; (at = text.find(what, at)) != text.npos; at += by.size()) {
-    text.replace(at, what.size(), by);
-  }
-  return text;
-}
-
-// man(7): "-" is a hyphen unless it is escaped, and a line that begins with "." or "'" a request.
-std::string roff(const std::string& text) {
-  std::string escaped = replaced(replaced(text, "\\", "\\e"), "-", "\\-");
-  if (escaped.starts_with('.') || escaped.starts_with('\'')) escaped.insert(0, "\\&");
-  return replaced(replaced(escaped, "\n.", "\n\\&."), "\n'", "\n\\&'");
-}
-
-std::string in_bold(const std::string& text) { return "\\fB" + roff(text) + "\\fR"; }
-std::string in_italics(const std::string& text) { return "\\fI" + roff(text) + "\\fR"; }
-
 std::string option_entry(const CLI::Option& option) {
   std::vector<std::string> names;
   for (const std::string& name : names_of(option)) names.push_back(in_bold(name));
@@ -89,16 +73,8 @@ std::string synopsis_of(const CLI::App& command) {
   return synopsis + "\n";
 }
 
-std::string heading(const std::string& name, const std::string& what) {
-  std::string upper = name;
-  std::transform(upper.begin(), upper.end(), upper.begin(),
-                 [](unsigned char c) { return static_cast<char>(std::toupper(c)); });
-  return fmt::format(".TH {} 8 \"\" \"portpool {}\" portpool\n.SH NAME\n{} \\- {}\n", roff(upper),
-                     PORTPOOL_VERSION, roff(name), roff(what));
-}
-
 std::string page_of_command(const CLI::App& command) {
-  std::string page = heading("poold-" + command.get_name(), command.get_description());
+  std::string page = page_heading("poold-" + command.get_name(), 8, command.get_description());
   page += ".SH SYNOPSIS\n" + synopsis_of(command) + ".SH OPTIONS\n";
   for (const CLI::Option* option : options_of(command)) page += option_entry(*option);
   if (!command.get_footer().empty()) page += ".SH NOTES\n" + roff(command.get_footer()) + "\n";
@@ -107,17 +83,18 @@ std::string page_of_command(const CLI::App& command) {
 
 std::string page_of_program(const CLI::App& program) {
   std::string page =
-      heading("poold", "source ports for programs that open many outgoing connections");
+      page_heading("poold", 8, "source ports for programs that open many outgoing connections");
   page += ".SH SYNOPSIS\n.B poold\n\\fICOMMAND\\fR [\\fIOPTIONS\\fR] ...\n.SH COMMANDS\n";
   std::string pages;
   for (const CLI::App* command : commands_to_show(program)) {
-    page += ".TP\n" + in_bold(command->get_name()) + "\n" + roff(command->get_description()) + "\n";
+    page += tagged(in_bold(command->get_name()), command->get_description());
     pages +=
         fmt::format("{}.BR poold\\-{} (8)", pages.empty() ? "" : ",\n", roff(command->get_name()));
   }
   page += ".SH OPTIONS\n";
   for (const CLI::Option* option : options_of(program)) page += option_entry(*option);
-  return page + ".SH SEE ALSO\n" + pages + "\n";
+  page += ".SH ENVIRONMENT\n" + environment_entries();
+  return page + ".SH SEE ALSO\n" + pages + ",\n.BR poold.toml (5),\n.BR libportpool (7)\n";
 }
 
 std::string names_of_commands(const CLI::App& program, std::string_view between) {
@@ -137,7 +114,7 @@ std::string words_for_options(const CLI::App& command) {
 }  // namespace
 
 std::string manual_page(const CLI::App& program, const CLI::App* command) {
-  return command != nullptr ? page_of_command(*command) : page_of_program(program);
+  return filled(command != nullptr ? page_of_command(*command) : page_of_program(program));
 }
 
 std::string list_of_commands(const CLI::App& program) {
@@ -188,10 +165,13 @@ complete -o filenames -F _poold poold
 
 std::string zsh_completion(const CLI::App& program) {
   // In _arguments a colon and a bracket end a part.
-  const auto part = [](std::string text) {
-    for (const char* sign : {"\\", ":", "[", "]"})
-      text = replaced(text, sign, "\\" + std::string(sign));
-    return text;
+  const auto part = [](std::string_view text) {
+    std::string escaped;
+    for (const char c : text) {
+      if (std::string_view("\\:[]").find(c) != std::string_view::npos) escaped += '\\';
+      escaped += c;
+    }
+    return escaped;
   };
   std::string commands;
   std::string cases;

@@ -102,6 +102,25 @@ TEST(CommandLine, ManualAndCompletionsHaveEachCommandAndOption) {
   EXPECT_EQ(poold_says({"generate", "tcsh"}).status, 2);
 }
 
+// groff is where manual pages are read.
+TEST(CommandLine, ManualPagesAreSetWithoutAWarning) {
+  if (access("/usr/bin/groff", X_OK) != 0) GTEST_SKIP() << "there is no groff";
+  std::vector<std::string> pages = kCommands;
+  pages.insert(pages.end(), {"", "poold.toml", "libportpool"});
+  for (const std::string& name : pages) {
+    SCOPED_TRACE(name);
+    std::vector<std::string> words{"generate", "man"};
+    if (!name.empty()) words.push_back(name);
+    const Said page = poold_says(words);
+    EXPECT_EQ(page.status, 0) << page.err;
+    const TempDir directory;
+    Process groff(
+        {"/usr/bin/groff", "-ww", "-man", "-Tutf8", "-z", directory.write("page", page.out)});
+    EXPECT_EQ(groff.wait(), 0);
+    EXPECT_EQ(groff.err(), "");
+  }
+}
+
 TEST(CommandLine, BashCompletes) {
   const TempDir directory;
   const std::string file = directory.write("poold.bash", poold_says({"generate", "bash"}).out);
