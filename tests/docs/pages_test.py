@@ -1,13 +1,15 @@
 """That links between the Markdown pages lead somewhere, that each page is reached, and that alerts and
-checks have their places in them.   pages_test.py [SOURCES [unittest's arguments]]"""
+checks have their places in them, and that commands are as they say.
+pages_test.py POOLD [unittest's arguments]"""
 
 import pathlib
 import re
+import subprocess
 import sys
 import unittest
 
-HERE = pathlib.Path(__file__).resolve().parent
-SOURCES = pathlib.Path(sys.argv.pop(1) if len(sys.argv) > 1 else HERE.parent.parent).resolve()
+SOURCES = pathlib.Path(__file__).resolve().parent.parent.parent
+POOLD = sys.argv.pop(1)
 ROOTS = (".ci", "bench", "docs", "examples", "include", "packaging", "poold", "shim", "tests")
 FENCED = re.compile(r"^```.*?^```", re.M | re.S)
 LINK = re.compile(r"(?<!!)\[(?:[^\[\]]|\[[^\]]*\])*\]\(([^()\s]+)\)")
@@ -39,11 +41,16 @@ def anchors(text):
     return found
 
 
+def sources():
+    """Files of the tree; what tests and builds fetch or make beside them is none."""
+    for root in (SOURCES, *(SOURCES / root for root in ROOTS)):
+        for path in root.glob("*") if root == SOURCES else root.rglob("*"):
+            if path.is_file() and not {"node_modules", "__pycache__"} & set(path.parts):
+                yield path
+
+
 def pages():
-    found = list(SOURCES.glob("*.md"))
-    for root in ROOTS:
-        found += (SOURCES / root).rglob("*.md")
-    return sorted(found)
+    return sorted(file for file in sources() if file.suffix == ".md")
 
 
 def links(page):
@@ -73,12 +80,8 @@ class Links(unittest.TestCase):
     # "docs/scale.md" in a message, a comment, a script.
     def test_pages_that_other_files_name(self):
         wrong = []
-        files = [file for root in ROOTS for file in (SOURCES / root).rglob("*") if file.is_file()]
-        for file in files + list(SOURCES.glob("*")):
-            if not file.is_file() or file == pathlib.Path(__file__).resolve() or file.suffix == ".pyc":
-                continue
-            text = file.read_text(errors="replace")
-            for name in re.findall(r"(?<![\w/.-])docs/[\w-]+\.md", text):
+        for file in sources():
+            for name in re.findall(r"(?<![\w/.-])docs/[\w-]+\.md", file.read_text(errors="replace")):
                 if not (SOURCES / name).exists():
                     wrong.append(f"{name_of(file)}: {name}")
         self.assertEqual(wrong, [])
@@ -138,6 +141,30 @@ class Checks(unittest.TestCase):
         rows = re.findall(r"^\| `([a-z-]+)` \|.*\|.*\|.*\|$", page, re.M)
         self.assertGreater(len(checks), 0)
         self.assertEqual(sorted(rows), sorted(checks))
+
+
+class Commands(unittest.TestCase):
+    # As they stand in code, on one line: "poold status --since 30m", before " -- " and a comment.
+    def test_have_the_options_that_pages_name(self):
+        def help_of(words):
+            return subprocess.run([POOLD, *words, "--help"], capture_output=True, text=True).stdout
+
+        commands = re.findall(r"^  ([a-z-]+)  ", help_of([]), re.M)
+        options = {command: set(re.findall(r"(?<![\w-])--?[a-z][a-z-]*", help_of([command])))
+                   for command in commands}
+        self.assertIn("--since", options["status"])
+        wrong = []
+        for page in pages():
+            for line in page.read_text().split("\n"):
+                code = [line] if line.startswith("    ") else re.findall(r"`([^`]+)`", line)
+                for part in code:
+                    for command, rest in re.findall(r"\bpoold ([a-z-]+)((?: [^|;&#]*)?)", part):
+                        if command not in commands:
+                            continue
+                        named = re.findall(r"(?<!\S)--[a-z][a-z-]*", re.split(r" -- ", rest)[0])
+                        wrong += [f"{name_of(page)}: poold {command} {option}"
+                                  for option in named if option not in options[command]]
+        self.assertEqual(wrong, [])
 
 
 if __name__ == "__main__":
