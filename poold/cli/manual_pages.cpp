@@ -56,6 +56,9 @@ sources = ["10.0.0.5", "10.0.0.6"]
 .TP
 .I /etc/portpool/poold.toml
 What the packages' unit, poold.service, reads.
+.TP
+.I /usr/share/doc/poold/docs/configuration.md
+All of it at length, beside the other pages of the documentation.
 .SH SEE ALSO
 .BR poold (8),
 .BR poold\-serve (8),

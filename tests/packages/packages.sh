@@ -42,7 +42,7 @@ DESTDIR="" cmake --install "$build" --prefix "$work/first" >/dev/null
 mv "$work/first" "$work/second"
 for file in bin/poold lib/systemd/system/poold.service etc/portpool/poold.toml share/man/man8/poold.8.gz \
   share/man/man5/poold.toml.5.gz share/man/man7/libportpool.7.gz \
-  share/bash-completion/completions/poold share/portpool/client.conf; do
+  share/doc/poold/docs/runbooks.md share/bash-completion/completions/poold share/portpool/client.conf; do
   [ -e "$work/second/$file" ] || { echo "packages: cmake --install leaves out $file"; exit 1; }
 done
 grep -q "^ExecStart=$work/first/bin/poold serve --config $work/first/etc/portpool/poold.toml$" \
