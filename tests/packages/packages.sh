@@ -80,6 +80,7 @@ cp -r /etc/apt/apt.conf.d/. "$place/etc/apt/apt.conf.d/"
 chroot "$place" sh -c 'apt-get install --yes --download-only --no-install-recommends /debs/*.deb' \
   >"$work/download.log" 2>&1 || { tail -n 5 "$work/download.log"; exit 1; }
 cat >"$place/etc/nginx/nginx.conf" <<'END'
+user www-data;
 events { }
 http {
   access_log off;
