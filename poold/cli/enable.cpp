@@ -1,11 +1,8 @@
 // `poold enable` and `poold disable`: the drop-in that puts a systemd service under the library.
 #include <fmt/format.h>
-#include <sys/stat.h>
 
-#include <cerrno>
 #include <filesystem>
 #include <fstream>
-#include <sstream>
 #include <string>
 #include <system_error>
 #include <vector>
@@ -15,6 +12,8 @@
 #include "cli/commands.h"
 #include "cli/launch.h"
 #include "cli/output_file.h"
+#include "cli/unit_file.h"
+#include "cli/unit_sandbox.h"
 #include "portpool/handover.h"
 
 namespace portpool {
@@ -23,71 +22,16 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr const char* kFirstLine = "# Written by poold enable; poold disable removes it.";
-constexpr const char* kName = "50-portpool.conf";
-// systemd.unit(5), those that administrators and packages write to.
-constexpr const char* kUnitFolders[] = {"etc/systemd/system", "run/systemd/system",
-                                        "usr/local/lib/systemd/system", "usr/lib/systemd/system",
-                                        "lib/systemd/system"};
-
-class Unit {
- public:
-  Unit(fs::path root, const std::string& name) : root_(std::move(root)), name_(name) {
-    if (!name_.ends_with(".service")) name_ += ".service";
-    // systemd.unit(5): what a unit's name may have.
-    if (name_.size() > 255 || name_.find_first_not_of("abcdefghijklmnopqrstuvwxyz"
-                                                      "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-                                                      "0123456789:-_.\\@") != name_.npos) {
-      throw UserError(fmt::format("\"{}\" is no name of a service", for_terminal(name)));
-    }
-  }
-
-  const std::string& name() const { return name_; }
-  fs::path drop_in() const { return root_ / kUnitFolders[0] / (name_ + ".d") / kName; }
-
-  // Its files in all folders, drop-ins included but for ours. An instance ("x@1.service") also has
-  // those of its template.
-  std::vector<fs::path> files() const {
-    std::vector<fs::path> found;
-    for (const std::string& name : names()) {
-      for (const char* folder : kUnitFolders) add_files(root_ / folder / name, found);
-    }
-    return found;
-  }
-
- private:
-  std::vector<std::string> names() const {
-    const std::size_t at = name_.find('@');
-    if (at == name_.npos) return {name_};
-    return {name_, name_.substr(0, at + 1) + ".service"};
-  }
-
-  void add_files(const fs::path& unit, std::vector<fs::path>& found) const {
-    std::error_code error;
-    if (fs::exists(unit, error)) found.push_back(unit);
-    for (const auto& entry : fs::directory_iterator(unit.string() + ".d", error)) {
-      if (entry.path().extension() == ".conf" && entry.path() != drop_in()) {
-        found.push_back(entry.path());
-      }
-    }
-  }
-
-  fs::path root_;
-  std::string name_;
-};
 
 // What the unit preloads already: a later Environment= takes the place of an earlier one.
-std::string preloaded_by(const Unit& unit) {
+std::string preloaded_by(const UnitFile& unit) {
   std::string preloaded;
-  for (const fs::path& file : unit.files()) {
-    std::ifstream in(file);
-    for (std::string line; std::getline(in, line);) {
-      const std::size_t at = line.find("LD_PRELOAD=");
-      if (!line.starts_with("Environment=") || at == line.npos) continue;
-      const std::size_t begin = at + std::string_view("LD_PRELOAD=").size();
-      const std::size_t end = line.find_first_of(" \t\"'", begin);
-      const std::string value = line.substr(begin, end == line.npos ? end : end - begin);
-      if (value.find("libportpool.so") == value.npos) preloaded = value;
-    }
+  for (const std::string& line : unit.values("Environment")) {
+    const std::size_t at = line.find("LD_PRELOAD=");
+    if (at == line.npos) continue;
+    const std::size_t begin = at + std::string_view("LD_PRELOAD=").size();
+    const std::string value = line.substr(begin, line.find_first_of(" \t\"'", begin) - begin);
+    if (value.find("libportpool.so") == value.npos) preloaded = value;
   }
   return preloaded;
 }
@@ -102,21 +46,31 @@ bool has_group(const fs::path& root, const std::string& group) {
 
 // In quotes, with nothing that systemd would make something else of (systemd.exec(5),
 // Environment=).
-std::string assignment(const std::string& name, const std::string& value) {
-  std::string quoted;
+std::string quoted(const std::string& value) {
+  std::string text = "\"";
   for (const char c : value) {
     if (static_cast<unsigned char>(c) < ' ') {
       throw UserError(fmt::format("\"{}\" cannot be written into a unit", for_terminal(value)));
     }
-    if (c == '"' || c == '\\') quoted += '\\';
-    if (c == '%') quoted += '%';
-    quoted += c;
+    if (c == '"' || c == '\\') text += '\\';
+    if (c == '%') text += '%';
+    text += c;
   }
-  return fmt::format("Environment=\"{}={}\"\n", name, quoted);
+  return text + '"';
 }
 
-std::string content_of(const EnableOptions& options, const Unit& unit, bool group_is_there) {
-  std::string preload = find_library().string();
+std::string assignment(const std::string& name, const std::string& value) {
+  return fmt::format("Environment={}\n", quoted(name + '=' + value));
+}
+
+// Where the library comes from, and the socket. The folder, since poold makes its socket anew.
+std::vector<std::string> needed_paths(const EnableOptions& options, const std::string& library) {
+  return {library, fs::path(options.socket).parent_path().string()};
+}
+
+std::string content_of(const EnableOptions& options, const UnitFile& unit,
+                       const std::string& library, bool group_is_there) {
+  std::string preload = library;
   if (const std::string before = preloaded_by(unit); !before.empty()) preload += ":" + before;
   std::string text =
       fmt::format("{}\n[Service]\n{}", kFirstLine, assignment("LD_PRELOAD", preload));
@@ -124,6 +78,10 @@ std::string content_of(const EnableOptions& options, const Unit& unit, bool grou
   if (!options.mode.empty()) text += assignment("PORTPOOL_MODE", options.mode);
   // An unknown group would keep the service from starting.
   if (group_is_there) text += fmt::format("SupplementaryGroups={}\n", options.group);
+  // With "-": what is missing there does not keep the service from starting.
+  for (const std::string& path : hidden_from(unit, needed_paths(options, library))) {
+    text += fmt::format("BindReadOnlyPaths={}\n", quoted("-" + path));
+  }
   return text;
 }
 
@@ -133,15 +91,15 @@ bool is_ours(const fs::path& file) {
   return std::getline(in, first) && first == kFirstLine;
 }
 
-void say_what_is_next(const Unit& unit) {
+void say_what_is_next(const UnitFile& unit) {
   fmt::print("now: systemctl daemon-reload && systemctl restart {}\n", unit.name());
 }
 
 }  // namespace
 
 int enable_command(const EnableOptions& options) {
-  const Unit unit(options.root, options.unit);
-  if (unit.files().empty()) {
+  const UnitFile unit(options.root, options.unit);
+  if (!unit.exists()) {
     throw UserError(
         fmt::format("there is no {} here; systemctl list-unit-files --type=service "
                     "lists what there is",
@@ -151,8 +109,18 @@ int enable_command(const EnableOptions& options) {
   if (fs::exists(file) && !is_ours(file)) {
     throw UserError(fmt::format("{} is not of poold enable; remove or rename it", file.string()));
   }
+  // The default socket's poold is in this one.
+  if (const std::string setting = own_network(unit);
+      !setting.empty() && options.socket == kDefaultSocket) {
+    throw UserError(
+        fmt::format("{} has a network namespace of its own ({}): its ports are others than those "
+                    "that poold hands out here; run a poold in that namespace, and name its socket "
+                    "with --socket",
+                    unit.name(), for_terminal(setting)));
+  }
+  const std::string library = find_library().string();
   const bool group_is_there = has_group(options.root, options.group);
-  const std::string content = content_of(options, unit, group_is_there);
+  const std::string content = content_of(options, unit, library, group_is_there);
   std::error_code error;
   fs::create_directories(file.parent_path(), error);
   if (error) {
@@ -167,12 +135,15 @@ int enable_command(const EnableOptions& options) {
         "poold\n",
         options.group, unit.name());
   }
+  for (const std::string& obstacle : obstacles(unit, needed_paths(options, library))) {
+    fmt::print("{}: {}\n", unit.name(), for_terminal(obstacle));
+  }
   say_what_is_next(unit);
   return 0;
 }
 
 int disable_command(const EnableOptions& options) {
-  const Unit unit(options.root, options.unit);
+  const UnitFile unit(options.root, options.unit);
   const fs::path file = unit.drop_in();
   std::error_code error;
   if (!fs::exists(file, error)) {

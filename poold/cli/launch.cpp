@@ -10,13 +10,16 @@
 #include <exception>
 
 #include "base/error.h"
+#include "base/text.h"
 #include "cli/tell.h"
 
 namespace portpool {
 
 namespace fs = std::filesystem;
 
-fs::path find_library() {
+namespace {
+
+fs::path found_library() {
   if (const char* named = std::getenv("PORTPOOL_LIBRARY")) return named;
   const fs::path program = fs::read_symlink("/proc/self/exe").parent_path();
   // As it is built, and as it is installed below any prefix.
@@ -28,8 +31,22 @@ fs::path find_library() {
     if (!error) return real;
   }
   throw UserError(fmt::format(
-      "libportpool.so is neither at {} nor at {}; name it with PORTPOOL_LIBRARY",
+      "libportpool.so is neither at {} nor at {}; install it (Debian: libportpool1), or name it "
+      "with PORTPOOL_LIBRARY",
       candidates[0].lexically_normal().string(), candidates[1].lexically_normal().string()));
+}
+
+}  // namespace
+
+fs::path find_library() {
+  fs::path library = found_library();
+  if (library.string().find_first_of(" :") != std::string::npos) {
+    throw UserError(
+        fmt::format("the dynamic linker takes blanks and colons in LD_PRELOAD for the end of a "
+                    "path, and {} has one; move it, or name a link to it with PORTPOOL_LIBRARY",
+                    for_terminal(library.string())));
+  }
+  return library;
 }
 
 namespace {

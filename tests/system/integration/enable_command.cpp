@@ -1,6 +1,7 @@
 // `poold enable` and `poold disable`, in a folder that stands for a system's root.
 #include <filesystem>
 #include <fstream>
+#include <utility>
 
 #include "support/temp_dir.h"
 #include "system/integration/common.h"
@@ -29,13 +30,15 @@ class EnableCommand : public testing::Test {
   int poold(std::vector<std::string> words) {
     words.insert(words.begin(), poold_path());
     words.insert(words.end(), {"--root", root});
-    Process process(words, {"PORTPOOL_LIBRARY=/opt/portpool/libportpool.so"});
+    Process process(words, {"PORTPOOL_LIBRARY=" + library});
     const int status = process.wait();
     out = process.out();
     err = process.err();
     return status;
   }
 
+  static constexpr const char* kLibrary = "/opt/portpool/libportpool.so";
+  std::string library = kLibrary;
   TempDir directory;
   fs::path root = directory.file("root");
   std::string out;
@@ -74,6 +77,73 @@ TEST_F(EnableCommand, KeepsWhatTheUnitPreloads) {
   EXPECT_TRUE(fs::exists(root / "etc/systemd/system/web.service.d/10-malloc.conf"));
 }
 
+// PrivateTmp= and ProtectSystem= leave both in sight; a mount where none is needed would only hide
+// what is mounted there later.
+TEST_F(EnableCommand, MountsWhatTheServiceWouldNotSee) {
+  const std::string socket = "BindReadOnlyPaths=\"-/run/portpool\"\n";
+  const std::string both = "BindReadOnlyPaths=\"-/opt/portpool/libportpool.so\"\n" + socket;
+  const std::pair<const char*, std::string> settings[] = {
+      {"PrivateTmp=yes\nProtectSystem=strict\nProtectHome=yes\nDynamicUser=yes", ""},
+      {"RootDirectory=/srv/web", both},
+      {"RootImage=/srv/\\\n# which\nweb.img", both},
+      {"RootDirectory=/srv/web\nRootDirectory=", ""},
+      {"TemporaryFileSystem=/var /run:ro", socket},
+      {"TemporaryFileSystem=/:ro", both},
+      {"TemporaryFileSystem=/runner", ""},
+      {"InaccessiblePaths=-/run", ""}};
+  for (const auto& [setting, mounts] : settings) {
+    put("lib/systemd/system/web.service",
+        "[Service]\n" + std::string(setting) + "\n[Install]\nRootDirectory=/none\n");
+    EXPECT_EQ(poold({"enable", "web"}), 0) << setting << err;
+    const std::string written = drop_in();
+    const std::size_t at = written.find("BindReadOnlyPaths");
+    EXPECT_EQ(at == written.npos ? "" : written.substr(at), mounts) << setting;
+  }
+  put("lib/systemd/system/web.service", "[Service]\nPrivateTmp=yes\n");
+  EXPECT_EQ(poold({"enable", "web", "--socket", "/tmp/a %:b/s"}), 0) << err;
+  EXPECT_NE(drop_in().find("BindReadOnlyPaths=\"-/tmp/a %%:b\"\n"), std::string::npos) << drop_in();
+  // What an administrator's file says counts more than what the package's does.
+  put("etc/systemd/system/web.service.d/10-root.conf", "[Service]\nRootDirectory=/srv/web\n");
+  put("etc/systemd/system/web.service.d/20-root.conf", "[Service]\nRootDirectory=\n");
+  EXPECT_EQ(poold({"enable", "web"}), 0) << err;
+  EXPECT_EQ(drop_in().find("BindReadOnlyPaths"), std::string::npos) << drop_in();
+}
+
+TEST_F(EnableCommand, SaysWhatCannotBe) {
+  put("etc/web.env", "A=b\nLD_PRELOAD=/x.so\n");
+  const std::pair<const char*, const char*> settings[] = {
+      {"RestrictAddressFamilies=AF_INET AF_INET6", "unless AF_UNIX is among them"},
+      {"RestrictAddressFamilies=~AF_UNIX AF_NETLINK", "unless AF_UNIX is among them"},
+      {"RestrictAddressFamilies=AF_INET\nRestrictAddressFamilies=AF_UNIX", ""},
+      {"RestrictAddressFamilies=~AF_NETLINK", ""},
+      {"InaccessiblePaths=-/run", "InaccessiblePaths= hides /run/portpool from it"},
+      {"UnsetEnvironment=LANG LD_PRELOAD", "it starts without the library"},
+      {"EnvironmentFile=-/etc/web.env", "/etc/web.env sets LD_PRELOAD"},
+      {"EnvironmentFile=/etc/none.env", ""}};
+  for (const auto& [setting, words] : settings) {
+    put("lib/systemd/system/web.service", "[Service]\n" + std::string(setting) + "\n");
+    EXPECT_EQ(poold({"enable", "web"}), 0) << setting << err;
+    if (*words == '\0') {
+      EXPECT_EQ(out.find("web.service: "), std::string::npos) << setting << out;
+    } else {
+      EXPECT_NE(out.find(words), std::string::npos) << setting << out;
+    }
+  }
+}
+
+TEST_F(EnableCommand, AnotherNetworkNamespaceHasOtherPorts) {
+  for (const char* setting : {"PrivateNetwork=yes", "NetworkNamespacePath=/run/netns/blue"}) {
+    put("lib/systemd/system/web.service", "[Service]\n" + std::string(setting) + "\n");
+    EXPECT_EQ(poold({"enable", "web"}), 2) << setting;
+    EXPECT_NE(err.find("has a network namespace of its own (" + std::string(setting)),
+              std::string::npos)
+        << err;
+    EXPECT_EQ(drop_in(), "");
+    EXPECT_EQ(poold({"enable", "web", "--socket", "/run/blue/s"}), 0) << err;
+    EXPECT_EQ(poold({"disable", "web"}), 0) << err;
+  }
+}
+
 // systemd starts no service with a group that is not there.
 TEST_F(EnableCommand, WithoutTheGroup) {
   put("etc/group", "root:x:0:\n");
@@ -96,6 +166,12 @@ TEST_F(EnableCommand, WhatItRefuses) {
     EXPECT_NE(err.find("is no name of a service"), std::string::npos) << err;
   }
   EXPECT_EQ(poold({"enable", "web", "--socket", "/run/a\nUser=root"}), 2);
+  // ld.so(8) would look for two libraries.
+  library = "/srv/a folder/libportpool.so";
+  EXPECT_EQ(poold({"enable", "web"}), 2);
+  EXPECT_NE(err.find("move it, or name a link to it with PORTPOOL_LIBRARY"), std::string::npos)
+      << err;
+  library = kLibrary;
   EXPECT_EQ(drop_in(), "");
   put("etc/systemd/system/web.service.d/50-portpool.conf", "[Service]\n");
   EXPECT_EQ(poold({"enable", "web"}), 2);
