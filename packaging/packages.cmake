@@ -1,19 +1,33 @@
-# Debian packages and a tarball:  cpack --config build/release/CPackConfig.cmake -B build/packages
+# Debian packages:  cpack --config build/release/CPackConfig.cmake -B build/packages
 #
 # poold: the daemon with its unit, user and configuration. libportpool1: the library alone, which
-# needs libc and nothing else. lib32portpool1: the library for programs of 32 bits.
+# needs libc and nothing else. lib32portpool1: the library for programs of 32 bits. Each with -dbgsym:
+# its debug information.
 set(CPACK_PACKAGE_NAME portpool)
 set(CPACK_PACKAGE_VENDOR "the portpool authors")
 set(CPACK_PACKAGE_CONTACT "the portpool authors <portpool@users.noreply.github.com>")
 set(CPACK_PACKAGE_DESCRIPTION_SUMMARY "source ports for programs that open many outgoing connections")
-set(CPACK_GENERATOR DEB TGZ)
-set(CPACK_STRIP_FILES ON)
+set(CPACK_GENERATOR DEB)
 set(CPACK_INSTALL_PREFIX /usr)
 set(CPACK_SET_DESTDIR ON)  # CMAKE_INSTALL_PREFIX is /usr then, not a folder of cpack's
-set(CPACK_COMPONENTS_ALL poold libportpool1)
+set(components poold libportpool1)
 if(TARGET portpool32)
-  list(APPEND CPACK_COMPONENTS_ALL lib32portpool1)
+  list(APPEND components lib32portpool1)
 endif()
+set(CPACK_COMPONENTS_ALL ${components})
+foreach(component IN LISTS components)
+  list(APPEND CPACK_COMPONENTS_ALL ${component}_dbgsym)
+  string(TOUPPER ${component}_DBGSYM debug)
+  set(CPACK_DEBIAN_${debug}_PACKAGE_NAME ${component}-dbgsym)
+  set(CPACK_DEBIAN_${debug}_PACKAGE_SECTION debug)
+  set(CPACK_DEBIAN_${debug}_PACKAGE_PRIORITY optional)
+  set(CPACK_DEBIAN_${debug}_PACKAGE_SHLIBDEPS OFF)
+  set(CPACK_DEBIAN_${debug}_PACKAGE_DEPENDS "${component} (= ${PROJECT_VERSION})")
+  set(CPACK_COMPONENT_${debug}_DESCRIPTION "Debug symbols for ${component}")
+endforeach()
+# The same packages from the same build.
+configure_file(cpack_time.cmake.in cpack_time.cmake @ONLY)
+set(CPACK_PROJECT_CONFIG_FILE ${CMAKE_CURRENT_BINARY_DIR}/cpack_time.cmake)
 set(CPACK_COMPONENTS_GROUPING IGNORE)
 set(CPACK_INSTALL_DEFAULT_DIRECTORY_PERMISSIONS
   OWNER_READ OWNER_WRITE OWNER_EXECUTE GROUP_READ GROUP_EXECUTE WORLD_READ WORLD_EXECUTE)

@@ -29,11 +29,12 @@ clean_up() {
 }
 trap clean_up EXIT
 
-# Packages of this version in FOLDER.
+# pack VERSION FOLDER [SETTING...]: packages of this version in FOLDER.
 pack() {
   local version=$1 folder=$2
+  shift 2
   cpack --config "$build/CPackConfig.cmake" -B "$folder" -G DEB -D CPACK_PACKAGE_VERSION="$version" \
-    -D CPACK_DEBIAN_POOLD_PACKAGE_DEPENDS="libportpool1 (= $version), adduser" \
+    -D CPACK_DEBIAN_POOLD_PACKAGE_DEPENDS="libportpool1 (= $version), adduser" "$@" \
     >"$work/cpack.log" 2>&1 || { tail -n 20 "$work/cpack.log"; return 1; }
   rm -rf "$folder/_CPack_Packages"
 }
@@ -52,9 +53,44 @@ unshare --net "$work/second/bin/poold" run -- sh -c 'grep -q "$0" /proc/self/map
 
 version=$(sed -n 's/^set(CPACK_PACKAGE_VERSION "\(.*\)")/\1/p' "$build/CPackConfig.cmake")
 pack "$version" "$work/debs"
-pack "$version+next" "$work/next"
+pack "$version+next" "$work/next" -D "CPACK_COMPONENTS_ALL=poold;libportpool1"
 ls -l "$work/debs"
 lintian --fail-on error "$work"/debs/*.deb
+
+# Nothing tells where it was built, not even the debug information, which is compressed in the packages.
+for file in "$build/bin/poold" "$build/lib/libportpool.so"; do
+  ! grep -qaF "$PWD" "$file" || { echo "packages: $file tells where it was built"; exit 1; }
+done
+# From the same build the same packages.
+pack "$version" "$work/again"
+for deb in "$work"/debs/*.deb; do
+  cmp "$deb" "$work/again/${deb##*/}"
+done
+rm -r "$work/again"
+# The debug information of each program and library is in its own package, and nowhere else.
+for package in "$work"/debs/*-dbgsym*.deb; do
+  dpkg-deb --extract "$package" "$work/unpacked"
+  dpkg-deb --extract "${package/-dbgsym/}" "$work/unpacked"
+done
+find "$work/unpacked" -type f ! -path '*/lib/debug/*' -exec sh -c 'readelf -h "$1" >/dev/null 2>&1 && echo "$1"' - {} \; >"$work/binaries"
+[ "$(wc -l <"$work/binaries")" -ge 2 ]
+while read -r binary; do
+  readelf --sections --wide "$binary" | grep -q '\.debug_' && { echo "packages: $binary is not stripped"; exit 1; }
+  id=$(readelf --notes --wide "$binary" | sed -n 's/.*Build ID: //p')
+  debug=$work/unpacked/usr/lib/debug/.build-id/${id:0:2}/${id:2}.debug
+  [ "$(readelf --notes --wide "$debug" 2>/dev/null | sed -n 's/.*Build ID: //p')" = "$id" ]
+  readelf --sections --wide "$debug" 2>/dev/null | grep -q '\.debug_line'
+  echo "packages: ${binary#"$work/unpacked"}: $(stat -c %s "$binary") bytes, its debug information $(stat -c %s "$debug")"
+done <"$work/binaries"
+# What a debugger says of a place in the program, with the package and without.
+if command -v gdb >/dev/null; then
+  for folder in "$work/unpacked/usr/lib/debug" "$work/none"; do
+    gdb -nx -batch -ex "set debug-file-directory $folder" -ex "file $work/unpacked/usr/bin/poold" -ex 'info line main' || true
+  done >"$work/gdb" 2>&1
+  grep -q '^Line [0-9]* of ".*main.cpp" starts at address' "$work/gdb" && grep -q 'not defined' "$work/gdb" ||
+    { cat "$work/gdb"; exit 1; }
+fi
+rm -r "$work/unpacked"
 
 # shellcheck disable=SC1091
 release=$(. /etc/os-release && echo "${VERSION_CODENAME}")
@@ -71,7 +107,7 @@ make_root() {
 }
 make_root || { tail -n 3 "$work/debootstrap.log"; skip "no root can be made"; }
 mkdir "$place/debs" "$place/debs/next"
-rm -f "$work"/{debs,next}/lib32portpool1*.deb
+rm -f "$work"/debs/{lib32portpool1,*-dbgsym}*.deb
 cp "$work"/debs/*.deb "$place/debs"
 cp "$work"/next/*.deb "$place/debs/next"
 # What they depend on, while there is a network.
