@@ -124,21 +124,21 @@ http {
   server { listen 127.0.0.1:8080; location / { return 200 "hello\n"; } }
 }
 END
-cp tests/packages/walk.sh "$place/walk.sh"
+cp tests/packages/{walk,unit}.sh "$place/"
 cat >"$place/etc/systemd/system/walk.service" <<'END'
 [Unit]
 After=nginx.service
 [Service]
 Type=oneshot
 ExecStart=/bin/bash -c '/bin/bash /walk.sh >/walk.log 2>&1; systemctl --no-block poweroff'
-TimeoutStartSec=300
+TimeoutStartSec=600
 [Install]
 WantedBy=multi-user.target
 END
 ln -s /etc/systemd/system/walk.service "$place/etc/systemd/system/multi-user.target.wants/walk.service"
 
 echo "packages: boots it"
-timeout 400 systemd-nspawn --quiet --register=no --keep-unit --machine "$machine" --directory "$place" \
+timeout 700 systemd-nspawn --quiet --register=no --keep-unit --machine "$machine" --directory "$place" \
   --private-network --boot >"$work/boot.log" 2>&1 </dev/null || true
 # Nothing of ours is installed before the walk begins.
 cat "$place/walk.log" 2>/dev/null || { tail -n 30 "$work/boot.log"; skip "a container cannot be booted here"; }

@@ -3,7 +3,7 @@
 # and languages, and compares them byte by byte:   tests/packages/reproducible.sh
 #
 # What is committed is what is tried. Ten minutes of a CPU and more; by hand, and when a release is made.
-# The last result stands in docs/install.md.
+# What was compared last stands in docs/install.md.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 work=$(mktemp -d "${TMPDIR:-/tmp}/portpool-reproducible.XXXXXX")
@@ -15,6 +15,7 @@ build() {
   shift
   mkdir -p "$folder"
   git archive HEAD | tar -x -C "$folder"
+  # shellcheck disable=SC2016
   env CCACHE_DISABLE=1 "$@" bash -euc '
     cd "$0"
     cmake --preset release -DPORTPOOL_BUILD_TESTS=OFF -DPORTPOOL_BUILD_BENCH=OFF

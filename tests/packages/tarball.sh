@@ -28,7 +28,6 @@ work=$(mktemp -d "${TMPDIR:-/tmp}/portpool-tarball.XXXXXX")
 trap 'rm -rf --one-file-system "$work"' EXIT
 cmake --build "$build" --target tarball >"$work/build.log" 2>&1 || { tail -n 20 "$work/build.log"; exit 1; }
 tarball=$(sed -n 's/^-- \(.*\.tar\.gz\)$/\1/p' "$work/build.log")
-[ -n "$tarball" ] || tarball=$(ls -t "$build"/portpool-*.tar.gz | head -n 1)
 tar -xzf "$tarball" -C "$work"
 name=$(basename "$tarball" .tar.gz)
 echo "tarball: $name.tar.gz, $(du -k "$tarball" | cut -f1) KiB; unpacked $(du -sk "$work/$name" | cut -f1) KiB"
@@ -74,7 +73,6 @@ perl /tmp/echo.pl
 "$bin" run --json /tmp/figures -- perl /tmp/ask.pl 2>/tmp/summary || { cat /tmp/summary; exit 1; }
 cat /tmp/summary
 grep -qE '^portpool: 500 TCP connects, [1-9][0-9]+ of them by the pool' /tmp/summary
-# The systemd unit and the daemon in its place.
 "$bin" check-config "$place/etc/portpool/poold.toml" >/dev/null || [ $? -le 2 ]
 "$bin" serve --socket /tmp/s & daemon=$!
 for i in 1 2 3 4 5 6 7 8 9 10; do "$bin" status --socket /tmp/s >/tmp/status 2>&1 && break; sleep 0.2; done
@@ -105,6 +103,7 @@ for release in "${releases[@]}"; do
     debootstrap --variant=minbase ${from:+--no-check-gpg} "$release" "$root" "${from[@]}" >"$work/debootstrap.log" 2>&1 ||
       { tail -n 3 "$work/debootstrap.log"; skip "no root of $release can be made"; }
   fi
+  # shellcheck disable=SC1091
   echo "tarball: $(. "$root/etc/os-release" && echo "$PRETTY_NAME")"
   tar -xzf "$tarball" -C "$root"
   cp "$work/job.sh" "$root/job.sh"
