@@ -17,8 +17,6 @@ namespace portpool {
 namespace {
 
 constexpr std::size_t kMaxVisitors = 64;
-// Of the request line and all headers.
-constexpr std::size_t kMaxRequest = 8192;
 // For the whole request, and then for each part of the answer to be taken.
 constexpr auto kPatience = std::chrono::seconds(5);
 // For the visitor to close, once it has its answer.
@@ -47,39 +45,11 @@ Descriptor listen_on(const Endpoint& place) {
                                             : "choose another address or port"));
 }
 
-std::string response(std::string_view status, const HttpPage& page, bool with_body,
-                     std::string_view more = "") {
-  return fmt::format(
-      "HTTP/1.1 {}\r\nContent-Type: {}\r\nContent-Length: {}\r\nConnection: close\r\n{}\r\n{}",
-      status, page.type, page.body.size(), more, with_body ? std::string_view(page.body) : "");
-}
-
-std::string refusal(std::string_view status, std::string_view more = "") {
-  return response(status, {"text/plain; charset=utf-8", fmt::format("{}\n", status)}, true, more);
-}
-
-// The path of a request target: of the origin form "/metrics?x", or of the absolute form
-// "http://host/metrics" that a server must take, too (RFC 9112, 3.2.2). As it is where it is
-// neither.
-std::string_view path_of(std::string_view target) {
-  constexpr std::string_view kScheme = "http://";
-  const bool absolute =
-      target.size() > kScheme.size() &&
-      std::equal(kScheme.begin(), kScheme.end(), target.begin(),
-                 [](char wanted, char c) { return wanted == (c | 0x20) || wanted == c; });
-  if (absolute) {
-    const std::size_t end = target.find_first_of("/?", kScheme.size());
-    target = end == std::string_view::npos ? "" : target.substr(end);
-  }
-  const std::string_view path = target.substr(0, target.find('?'));
-  return absolute && path.empty() ? "/" : path;
-}
-
 bool would_block() { return errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR; }
 
 }  // namespace
 
-HttpServer::HttpServer(const Endpoint& listen, Handler handler)
+HttpServer::HttpServer(const Endpoint& listen, HttpHandler handler)
     : handler_(std::move(handler)),
       listener_(listen_on(listen)),
       stop_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
@@ -158,15 +128,9 @@ bool HttpServer::read_request(Visitor& visitor) const {
   const ssize_t got = ::recv(visitor.socket.get(), chunk.data(), chunk.size(), 0);
   if (got <= 0) return got < 0 && would_block();
   visitor.request.append(chunk.data(), static_cast<std::size_t>(got));
-  constexpr std::string_view kEnd = "\r\n\r\n";
-  const std::size_t end = visitor.request.find(kEnd);
-  if (end != std::string::npos && end + kEnd.size() <= kMaxRequest) {
-    visitor.answer = answer_to(visitor.request);
-  } else if (visitor.request.size() > kMaxRequest) {
-    visitor.answer = refusal("431 Request Header Fields Too Large");
-  } else {
-    return true;
-  }
+  auto answer = http_answer(visitor.request, handler_);
+  if (!answer) return true;
+  visitor.answer = *std::move(answer);
   visitor.stage = Stage::answered;
   visitor.deadline = Clock::now() + kPatience;
   return true;
@@ -192,27 +156,6 @@ bool HttpServer::see_off(Visitor& visitor) const {
   if (got <= 0) return got < 0 && would_block();
   visitor.ignored += static_cast<std::size_t>(got);
   return visitor.ignored < kMaxIgnored;
-}
-
-// The request line is METHOD SP TARGET SP VERSION (RFC 9112, 3).
-std::string HttpServer::answer_to(std::string_view request) const {
-  const std::string_view line = request.substr(0, request.find("\r\n"));
-  const std::size_t first = line.find(' ');
-  const std::size_t second = line.find(' ', first == std::string_view::npos ? first : first + 1);
-  if (second == std::string_view::npos || !line.substr(second + 1).starts_with("HTTP/1.")) {
-    return refusal("400 Bad Request");
-  }
-  const std::string_view method = line.substr(0, first);
-  const std::string_view target = line.substr(first + 1, second - first - 1);
-  if (method != "GET" && method != "HEAD") {
-    return refusal("405 Method Not Allowed", "Allow: GET, HEAD\r\n");
-  }
-  try {
-    const auto page = handler_(path_of(target));
-    return page ? response("200 OK", *page, method == "GET") : refusal("404 Not Found");
-  } catch (const std::exception&) {
-    return refusal("500 Internal Server Error");
-  }
 }
 
 }  // namespace portpool

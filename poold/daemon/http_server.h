@@ -6,30 +6,21 @@
 #pragma once
 
 #include <chrono>
-#include <functional>
-#include <optional>
 #include <string>
-#include <string_view>
 #include <thread>
 #include <vector>
 
 #include "base/descriptor.h"
+#include "daemon/http_answer.h"
 #include "portpool/endpoint.h"
 
 namespace portpool {
 
-struct HttpPage {
-  std::string type;  // Content-Type
-  std::string body;
-};
-
 class HttpServer {
  public:
-  // Called in the server's thread with a path such as "/metrics"; nullopt: there is no such page.
-  using Handler = std::function<std::optional<HttpPage>(std::string_view path)>;
-
-  // Listens when this returns. Throws UserError, with the reason, when that is not possible.
-  HttpServer(const Endpoint& listen, Handler handler);
+  // Listens when this returns; `handler` is called in the server's thread. Throws UserError, with
+  // the reason, when that is not possible.
+  HttpServer(const Endpoint& listen, HttpHandler handler);
   ~HttpServer();
   HttpServer(const HttpServer&) = delete;
   HttpServer& operator=(const HttpServer&) = delete;
@@ -55,9 +46,8 @@ class HttpServer {
   bool read_request(Visitor& visitor) const;
   bool send_answer(Visitor& visitor) const;
   bool see_off(Visitor& visitor) const;
-  std::string answer_to(std::string_view request) const;
 
-  Handler handler_;
+  HttpHandler handler_;
   Descriptor listener_;
   Descriptor stop_;                // an eventfd
   std::vector<Visitor> visitors_;  // the oldest first

@@ -39,8 +39,12 @@ Descriptor connect_to(const std::string& path) {
 }  // namespace
 
 std::optional<Predecessor> Predecessor::ask(const std::string& path) {
-  Predecessor predecessor(connect_to(path));
-  if (!predecessor.connection_) return std::nullopt;
+  Descriptor connection = connect_to(path);
+  return connection ? ask(std::move(connection), path) : std::nullopt;
+}
+
+std::optional<Predecessor> Predecessor::ask(Descriptor connection, const std::string& path) {
+  Predecessor predecessor(std::move(connection));
   ucred peer{};
   socklen_t length = sizeof peer;
   getsockopt(predecessor.connection_.get(), SOL_SOCKET, SO_PEERCRED, &peer, &length);

@@ -20,6 +20,8 @@ class Predecessor {
   // handed anything over. UserError when it is another user's, refuses, or does not answer; it goes
   // on then.
   static std::optional<Predecessor> ask(const std::string& path);
+  // The same on a connection that is made already.
+  static std::optional<Predecessor> ask(Descriptor connection, const std::string& path);
 
   // What it has handed over; each to be taken once. The files are those of `layout()`.
   MemoryFiles take_files() { return std::move(files_); }

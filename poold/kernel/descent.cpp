@@ -7,12 +7,12 @@
 
 #include <cerrno>
 #include <string>
-#include <string_view>
 #include <utility>
 
 #include "base/parse_number.h"
 #include "kernel/pidfd.h"
 #include "kernel/proc_file.h"
+#include "kernel/process_text.h"
 
 namespace portpool::kernel {
 namespace {
@@ -29,12 +29,7 @@ bool lives(const Descriptor& process) {
 // 0: not known, or out of sight.
 pid_t parent_of(pid_t pid) {
   const auto text = read_proc_file(fmt::format("/proc/{}/stat", pid), 4096);
-  if (!text) return 0;
-  // "12 (any name) S 1 ...", proc(5)
-  const std::size_t name_end = text->rfind(')');
-  if (name_end == std::string::npos || name_end + 4 > text->size()) return 0;
-  std::string_view rest = std::string_view(*text).substr(name_end + 4);
-  return whole_number<pid_t>(rest.substr(0, rest.find(' '))).value_or(0);
+  return text ? whole_number<pid_t>(stat_field(*text, kParentField)).value_or(0) : 0;
 }
 
 enum class Descent { yes, no, changed };

@@ -3,24 +3,11 @@
 #include <cerrno>
 #include <string_view>
 
-#include "base/parse_number.h"
 #include "kernel/proc_file.h"
+#include "kernel/process_text.h"
 #include "portpool/handover.h"
 
 namespace portpool::kernel {
-namespace {
-
-// Of a line of /proc/PID/maps: address, rights, offset, device, inode, and what is mapped.
-ino_t inode_in(std::string_view line) {
-  for (int field = 0; field < 4; ++field) {
-    line.remove_prefix(std::min(line.find(' '), line.size()));
-    line.remove_prefix(std::min(line.find_first_not_of(' '), line.size()));
-  }
-  return whole_number<ino_t>(line.substr(0, line.find(' '))).value_or(0);
-}
-
-}  // namespace
-
 std::optional<PreloadState> preload_state(pid_t pid, const std::string& library) {
   const std::string folder = "/proc/" + std::to_string(pid);
   const std::string file = "/" + library;
@@ -36,7 +23,7 @@ std::optional<PreloadState> preload_state(pid_t pid, const std::string& library)
       state.loaded = true;
       state.replaced = line.ends_with(" (deleted)");
     }
-    if (line.find(segment) != std::string_view::npos) state.structure = inode_in(line);
+    if (line.find(segment) != std::string_view::npos) state.structure = mapped_inode(line);
     has_linker = has_linker || line.find("/ld-linux") != std::string_view::npos;
     has_libc = has_libc || line.find("/libc.so.") != std::string_view::npos ||
                line.find("/libc-2.") != std::string_view::npos;

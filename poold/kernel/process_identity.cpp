@@ -10,47 +10,23 @@
 
 #include "base/parse_number.h"
 #include "kernel/proc_file.h"
+#include "kernel/process_text.h"
 
 namespace portpool::kernel {
 namespace {
 
 std::string folder_of(pid_t pid) { return "/proc/" + std::to_string(pid); }
 
-// The words of a line "NAME:\t..." of /proc/PID/status.
-std::vector<std::string_view> words_of(std::string_view status, std::string_view name) {
-  std::vector<std::string_view> words;
-  std::size_t at = 0;
-  while (!status.substr(at).starts_with(name)) {
-    at = status.find('\n', at);
-    if (at == std::string_view::npos) return words;
-    ++at;
-  }
-  std::string_view line = status.substr(at, status.find('\n', at) - at);
-  line.remove_prefix(name.size());
-  while (true) {
-    line.remove_prefix(std::min(line.find_first_not_of(" \t"), line.size()));
-    if (line.empty()) return words;
-    const std::size_t end = std::min(line.find_first_of(" \t"), line.size());
-    words.push_back(line.substr(0, end));
-    line.remove_prefix(end);
-  }
-}
-
 template <class Number>
 Number number_at(const std::vector<std::string_view>& words, std::size_t index, int base = 10) {
   return index < words.size() ? whole_number<Number>(words[index], base).value_or(0) : 0;
 }
 
-// Field 22 of /proc/PID/stat, in clock ticks; the name before may hold anything.
 std::uint64_t start_of(pid_t pid) {
+  constexpr int kStartTime = 22;  // in clock ticks
   const auto stat = read_proc_file(folder_of(pid) + "/stat");
-  const std::size_t name_end = stat ? stat->rfind(") ") : std::string::npos;
-  if (name_end == std::string::npos) return 0;
-  std::string_view rest = std::string_view(*stat).substr(name_end + 2);
-  for (int field = 3; field < 22; ++field)
-    rest.remove_prefix(std::min(rest.find(' ') + 1, rest.size()));
-  const auto ticks = whole_number<std::uint64_t>(rest.substr(0, rest.find(' '))).value_or(0);
-  return ticks * (1'000'000'000U / static_cast<std::uint64_t>(::sysconf(_SC_CLK_TCK)));
+  const auto ticks = whole_number<std::uint64_t>(stat ? stat_field(*stat, kStartTime) : "");
+  return ticks.value_or(0) * (1'000'000'000U / static_cast<std::uint64_t>(::sysconf(_SC_CLK_TCK)));
 }
 
 bool is_identifier(std::string_view text) {
@@ -75,18 +51,18 @@ std::optional<ProcessIdentity> identify(pid_t pid) {
   if (name->ends_with('\n')) name->pop_back();
   process.name = std::move(*name);
   constexpr std::size_t kForFiles = 3;  // real, effective, saved, and this one
-  process.user = number_at<uid_t>(words_of(*status, "Uid:"), kForFiles);
-  process.group = number_at<gid_t>(words_of(*status, "Gid:"), kForFiles);
-  for (const std::string_view group : words_of(*status, "Groups:")) {
+  process.user = number_at<uid_t>(status_words(*status, "Uid:"), kForFiles);
+  process.group = number_at<gid_t>(status_words(*status, "Gid:"), kForFiles);
+  for (const std::string_view group : status_words(*status, "Groups:")) {
     process.groups.push_back(whole_number<gid_t>(group).value_or(0));
   }
-  const std::vector<std::string_view> numbers = words_of(*status, "NSpid:");
+  const std::vector<std::string_view> numbers = status_words(*status, "NSpid:");
   process.inner_pid = numbers.empty() ? pid : number_at<pid_t>(numbers, numbers.size() - 1);
   process.pid_namespace = namespace_of(pid, "pid");
-  const auto rights = number_at<std::uint64_t>(words_of(*status, "CapEff:"), 0, 16);
+  const auto rights = number_at<std::uint64_t>(status_words(*status, "CapEff:"), 0, 16);
   process.opens_all = (rights >> CAP_DAC_OVERRIDE & 1) != 0 &&
                       namespace_of(pid, "user") == namespace_of(::getpid(), "user");
-  process.filtered = number_at<int>(words_of(*status, "Seccomp:"), 0) == 2;
+  process.filtered = number_at<int>(status_words(*status, "Seccomp:"), 0) == 2;
   process.started_ns = start_of(pid);
   process.unit = unit_of(read_proc_file(folder_of(pid) + "/cgroup").value_or(""));
   return process;

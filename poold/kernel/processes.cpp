@@ -12,6 +12,7 @@
 
 #include "base/parse_number.h"
 #include "kernel/proc_file.h"
+#include "kernel/process_text.h"
 
 namespace portpool::kernel {
 namespace {
@@ -29,11 +30,8 @@ std::string file_of(pid_t pid, const char* name) {
 bool is_kernel_thread(pid_t pid) {
   constexpr pid_t kKthreadd = 2;
   const auto stat = read_proc_file(file_of(pid, "stat"));
-  if (!stat) return true;                         // gone: of no interest either
-  const std::size_t name_end = stat->rfind(')');  // "1 (name) S 0 ..."
-  if (name_end == std::string::npos || name_end + 4 > stat->size()) return false;
-  const std::string_view rest = std::string_view(*stat).substr(name_end + 4);
-  const auto parent = whole_number<pid_t>(rest.substr(0, rest.find(' ')));
+  if (!stat) return true;  // gone: of no interest either
+  const auto parent = whole_number<pid_t>(stat_field(*stat, kParentField));
   return pid == kKthreadd || parent == kKthreadd;
 }
 
@@ -108,13 +106,7 @@ ProcessScan scan_processes() {
 
 std::optional<std::uint64_t> open_files_limit(pid_t pid) {
   const auto limits = read_proc_file(file_of(pid, "limits"));
-  if (!limits) return std::nullopt;
-  constexpr std::string_view kLabel = "Max open files";
-  const std::size_t at = limits->find(kLabel);
-  if (at == std::string::npos) return std::nullopt;
-  std::string_view rest = std::string_view(*limits).substr(at + kLabel.size());
-  rest.remove_prefix(std::min(rest.find_first_not_of(' '), rest.size()));
-  return whole_number<std::uint64_t>(rest.substr(0, rest.find(' ')));
+  return limits ? open_files_limit_in(*limits) : std::nullopt;
 }
 
 }  // namespace portpool::kernel
