@@ -102,8 +102,10 @@ inline void write_trace(const SegmentView& view, const TraceRecord& r) {
   TraceEntry& e = view.trace(static_cast<std::uint32_t>(ticket % view.trace_count()));
   const std::uint64_t writing = 2 * ticket + 1;
   std::uint64_t seen = e.sequence.load(std::memory_order_relaxed);
+  // Acquire: behind what the entry's last writer has written, and not, on some machine, before it.
   if (seen % 2 != 0 || seen > writing ||
-      !e.sequence.compare_exchange_strong(seen, writing, std::memory_order_relaxed)) {
+      !e.sequence.compare_exchange_strong(seen, writing, std::memory_order_acquire,
+                                          std::memory_order_relaxed)) {
     return;
   }
   std::atomic_thread_fence(std::memory_order_release);
