@@ -104,6 +104,11 @@ class SegmentView {
     if (sections_.history.count == 0) return nullptr;
     return &element<History>(structure_, sections_.history, 0);
   }
+  // The same.
+  const Attendance* attendance() const {
+    if (sections_.attendance.count == 0) return nullptr;
+    return &element<Attendance>(structure_, sections_.attendance, 0);
+  }
   // Null: the segment has none.
   BoundPorts* bound_ports() const {
     if (sections_.bound_ports.count == 0) return nullptr;
@@ -141,8 +146,8 @@ class SegmentView {
     return parts_ == nullptr || parts_->find(sections_.lane_hints.count) != nullptr;
   }
 
-  // Bytes at the beginning of the structure that hold all but the history; 0 where a section lies
-  // behind that, or there is none.
+  // Bytes at the beginning of the structure that hold all that programs read; 0 where a section
+  // lies behind that, or there is none.
   std::size_t common_structure_size() const {
     const std::uint64_t end = sections_.history.offset;
     const bool holds = end_of(sections_.directory) <= end && end_of(sections_.lane_infos) <= end &&
@@ -179,6 +184,7 @@ class SegmentView {
     Section bound_ports{};
     Section attached{};
     Section history{};
+    Section attendance{};
     friend bool operator==(const Sections&, const Sections&) = default;
   };
 
@@ -229,7 +235,8 @@ inline SegmentCheck SegmentView::open(const void* structure, std::size_t structu
   view.hints_ = hints;
   view.sections_ = {header.directory,  header.lane_infos,  header.pools,    header.requests,
                     header.shards,     header.lane_hints,  header.trace,    header.first_calls,
-                    header.port_rules, header.bound_ports, header.attached, header.history};
+                    header.port_rules, header.bound_ports, header.attached, header.history,
+                    header.attendance};
   const Sections& s = view.sections_;
   if (!fits<DirectoryEntry, StructureHeader>(s.directory, structure_size) ||
       !fits<LaneInfo, StructureHeader>(s.lane_infos, structure_size) ||
@@ -243,6 +250,8 @@ inline SegmentCheck SegmentView::open(const void* structure, std::size_t structu
       (s.port_rules != Section{} &&
        !fits<PortRules, StructureHeader>(s.port_rules, structure_size)) ||
       (s.history != Section{} && !fits<History, StructureHeader>(s.history, structure_size)) ||
+      (s.attendance != Section{} &&
+       !fits<Attendance, StructureHeader>(s.attendance, structure_size)) ||
       (s.first_calls != Section{} && !fits<FirstCalls, HintsHeader>(s.first_calls, hints_size)) ||
       s.lane_infos.count != s.lane_hints.count || s.lane_infos.count > kMaxLanes) {
     return SegmentCheck::bad_geometry;

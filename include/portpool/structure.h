@@ -20,7 +20,7 @@ namespace portpool {
 
 inline constexpr std::uint64_t kMagic = 0x0A4C4F4F50545250ULL;  // "PRTPOOL\n" in memory
 inline constexpr std::uint16_t kLayoutMajor = 3;
-inline constexpr std::uint16_t kLayoutMinor = 2;
+inline constexpr std::uint16_t kLayoutMinor = 3;
 
 static_assert(std::atomic<std::uint64_t>::is_always_lock_free);
 static_assert(std::atomic<std::uint32_t>::is_always_lock_free);
@@ -113,10 +113,11 @@ struct alignas(64) StructureHeader {
   Section first_calls;  // count 0: written by a poold before 3.1, which has none
   // In the structure: one element, or none as with first_calls.
   Section port_rules;
-  Section bound_ports;         // in the hints: one element, or none
-  Section history;             // in the structure: one element, or none before 3.2
-  Section attached;            // in the hints; count 0: written by a poold before 3.2
-  std::uint64_t reserved1[3];  // sections to come
+  Section bound_ports;  // in the hints: one element, or none
+  Section history;      // in the structure: one element, or none before 3.2
+  Section attached;     // in the hints; count 0: written by a poold before 3.2
+  Section attendance;   // in the structure: one element, or none before 3.3
+  std::uint64_t reserved1[1];
 
   // Written by poold as it runs.
   alignas(64) std::atomic<std::uint64_t> heartbeat;  // +1 every kHeartbeatMs
@@ -290,6 +291,25 @@ struct History {
   HistorySample coarse[kCoarseSamples];
 };
 
+// ---- attendance: who came, and who shall be there
+// ------------------------------------------------
+
+inline constexpr std::size_t kMostAttachResults = 8;
+inline constexpr std::size_t kMostExpected = 64;
+
+// A unit or a program that the configuration names under [expect].
+struct alignas(64) ExpectedClient {
+  char name[128];                    // zero-terminated
+  std::atomic<std::uint32_t> kind;   // ExpectedKind (attendance.h)
+  std::atomic<std::uint32_t> state;  // ExpectedState
+};
+
+struct alignas(64) Attendance {
+  std::atomic<std::uint64_t> attaches[kMostAttachResults];  // by AttachResult
+  alignas(64) std::atomic<std::uint32_t> expected_count;
+  ExpectedClient expected[kMostExpected];
+};
+
 // ---- sizes --------------------------------------------------------------------------------------
 
 static_assert(sizeof(Section) == 16);
@@ -302,6 +322,8 @@ static_assert(sizeof(PortRuleWords) == 32);
 static_assert(sizeof(SampleLane) == 64);
 static_assert(sizeof(HistorySample) == 2880);
 static_assert(sizeof(History) <= std::size_t{2} << 20);
+static_assert(sizeof(ExpectedClient) == 192);
+static_assert(sizeof(Attendance) == 128 + kMostExpected * sizeof(ExpectedClient));
 static_assert(sizeof(PortRules) == 64 + kMaxPortRules * sizeof(PortRuleWords));
 
 }  // namespace portpool

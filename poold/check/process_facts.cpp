@@ -17,10 +17,10 @@ constexpr std::chrono::milliseconds kBetweenLooks{10};
 }  // namespace
 
 std::optional<ProcessFacts> read_process(pid_t pid) {
-  auto preload = kernel::preload_state(pid, kLibrary);
+  auto preload = kernel::preload_state(pid, kernel::kLibrary);
   for (int look = 0; look < kLooksAtStart && preload && preload->starting; ++look) {
     std::this_thread::sleep_for(kBetweenLooks);
-    preload = kernel::preload_state(pid, kLibrary);
+    preload = kernel::preload_state(pid, kernel::kLibrary);
   }
   if (!preload) return std::nullopt;
   auto who = kernel::identify(pid);

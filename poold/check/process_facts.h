@@ -10,8 +10,6 @@
 
 namespace portpool::check {
 
-inline constexpr const char* kLibrary = "libportpool.so";
-
 struct ProcessFacts {
   kernel::ProcessIdentity who;
   kernel::PreloadState preload;

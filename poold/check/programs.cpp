@@ -5,75 +5,16 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cstring>
 #include <memory>
 #include <set>
 
 #include "check/served.h"
 #include "kernel/process_identity.h"
-#include "kernel/time_offsets.h"
+#include "observe/attached_entries.h"
 #include "observe/segment_reader.h"
-#include "portpool/attached.h"
 
 namespace portpool::check {
 namespace {
-
-struct Entry {
-  AttachedRecord record;
-  std::string comm;
-  bool taken = false;  // a process was found for it
-};
-
-std::string comm_of(const AttachedIdentity& who) {
-  char text[sizeof who.comm];
-  std::memcpy(text, who.comm, sizeof text);
-  return {text, strnlen(text, sizeof text)};
-}
-
-std::vector<Entry> read_entries(const SegmentView& view) {
-  std::vector<Entry> entries;
-  for (std::uint32_t i = 0; i < view.attached_count(); ++i) {
-    Entry entry;
-    if (!read_attached(view.attached(i), entry.record)) continue;
-    entry.comm = comm_of(entry.record.who);
-    entries.push_back(std::move(entry));
-  }
-  // A process that became another program (execve) left one behind: the latest is its own.
-  std::stable_sort(entries.begin(), entries.end(), [](const Entry& a, const Entry& b) {
-    return a.record.who.since_ns > b.record.who.since_ns;
-  });
-  return entries;
-}
-
-// What is to be subtracted from the process's CLOCK_BOOTTIME to have ours.
-std::int64_t boot_time_ahead(pid_t pid) {
-  const auto theirs = kernel::time_offsets(pid);
-  const auto ours = kernel::own_time_offsets();
-  return theirs && ours ? theirs->boottime - ours->boottime : 0;
-}
-
-// The process's own, by its number in its pid namespace, and by when it was started: who had that
-// number before it took his entry earlier. Where a namespace is not known, one of the same name.
-const AttachedRecord* find_entry(std::vector<Entry>& entries, const kernel::ProcessIdentity& who) {
-  constexpr std::int64_t kTick = 20'000'000;
-  constexpr std::uint64_t kLatest = std::uint64_t{1} << 62;
-  const std::int64_t ahead = boot_time_ahead(who.pid);
-  Entry* found = nullptr;
-  for (Entry& entry : entries) {
-    const AttachedIdentity& says = entry.record.who;
-    const bool elsewhere = says.pid_namespace != 0 && who.pid_namespace != 0 &&
-                           says.pid_namespace != who.pid_namespace;
-    const auto since = static_cast<std::int64_t>(std::min(says.since_ns, kLatest)) - ahead;
-    if (entry.taken || elsewhere || says.pid() != static_cast<std::uint32_t>(who.inner_pid) ||
-        since + kTick < static_cast<std::int64_t>(who.started_ns)) {
-      continue;
-    }
-    if (found == nullptr || (entry.comm == who.name && found->comm != who.name)) found = &entry;
-  }
-  if (found == nullptr) return nullptr;
-  found->taken = true;
-  return &found->record;
-}
 
 ProgramCounts counts_of(const AttachedRecord& record) {
   ProgramCounts counts{record.connects[static_cast<std::size_t>(Route::pool)],
@@ -141,7 +82,7 @@ class Listing {
   explicit Listing(const std::string& socket) : daemons_(socket) {
     try {
       reader_ = std::make_unique<SegmentReader>(socket);
-      entries_ = read_entries(reader_->view());
+      entries_ = read_attached_entries(reader_->view());
     } catch (const SegmentError&) {
       // Programs are judged without one, too.
     }
@@ -163,6 +104,11 @@ class Listing {
   }
 
  private:
+  const AttachedRecord* record_of(const kernel::ProcessIdentity& who) {
+    const AttachedEntry* entry = take_entry_of(entries_, who);
+    return entry != nullptr ? &entry->record : nullptr;
+  }
+
   void add(pid_t pid) {
     errno = 0;
     const auto process = read_process(pid);
@@ -172,7 +118,7 @@ class Listing {
     } else if (refused) {
       ++found_.unreadable;
       const auto who = kernel::identify(pid);
-      const AttachedRecord* record = who ? find_entry(entries_, *who) : nullptr;
+      const AttachedRecord* record = who ? record_of(*who) : nullptr;
       if (record == nullptr) return;
       Program program = row_of(*who);
       program.mode = mode_of({}, record);
@@ -186,7 +132,7 @@ class Listing {
   void add(const ProcessFacts& process) {
     const bool is_ours = reader_ != nullptr && process.preload.structure != 0 &&
                          process.preload.structure == reader_->structure_inode();
-    const AttachedRecord* record = is_ours ? find_entry(entries_, process.who) : nullptr;
+    const AttachedRecord* record = is_ours ? record_of(process.who) : nullptr;
     Program program = row_of(process.who);
     program.mode = mode_of(process.preload, record);
     if (record != nullptr) program.counts = counts_of(*record);
@@ -201,7 +147,7 @@ class Listing {
     constexpr std::uint32_t kLately = 600;  // a minute
     const auto beat = static_cast<std::uint32_t>(
         reader_->view().header().heartbeat.load(std::memory_order_relaxed));
-    for (const Entry& entry : entries_) {
+    for (const AttachedEntry& entry : entries_) {
       const auto space = static_cast<ino_t>(entry.record.who.pid_namespace);
       if (entry.taken || space == 0 || namespaces_.contains(space) ||
           beat - entry.record.beat > kLately) {
@@ -227,7 +173,7 @@ class Listing {
 
   Daemons daemons_;
   std::unique_ptr<SegmentReader> reader_;
-  std::vector<Entry> entries_;
+  std::vector<AttachedEntry> entries_;
   std::set<ino_t> namespaces_;  // of pids, that can be seen from here
   Programs found_;
 };

@@ -31,7 +31,8 @@ Check validity(const std::string& file, const Config& config) {
   const std::size_t pools = config.pools.size() - 1;
   check.summary = fmt::format("{} is valid: {} and the implicit one for the rest", file,
                               counted(pools, "pool", "pools"));
-  check.evidence = {{"pools", pools}, {"max_lanes", config.max_lanes}};
+  check.evidence = {
+      {"pools", pools}, {"max_lanes", config.max_lanes}, {"expected", config.expected.size()}};
   return check;
 }
 

@@ -12,6 +12,7 @@
 #include "check/process_facts.h"
 #include "kernel/preload.h"
 #include "kernel/proc_file.h"
+#include "kernel/process_identity.h"
 
 namespace portpool {
 namespace {
@@ -38,15 +39,9 @@ std::vector<pid_t> children_of(pid_t pid) {
   return children;
 }
 
-std::string name_of_process(pid_t pid) {
-  std::string name = kernel::read_proc_file(fmt::format("/proc/{}/comm", pid)).value_or("");
-  if (name.ends_with('\n')) name.pop_back();
-  return name;
-}
-
 // Empty: it has the library, or nothing is known about it.
 std::string missing_in(pid_t pid, const std::string& name, const kernel::PreloadState& state) {
-  if (state.loaded || name_of_process(pid) != name) return {};
+  if (state.loaded || kernel::name_of_process(pid) != name) return {};
   const std::string who = fmt::format("{} (pid {})", for_terminal(name), pid);
   if (state.requested) {
     return fmt::format(
@@ -68,10 +63,10 @@ void CoverageWatch::look() {
   std::size_t examined = 0;
   for (std::size_t i = 0; i < tree.size() && i < kMostVisited && examined < kMostExamined; ++i) {
     for (const pid_t child : children_of(tree[i])) tree.push_back(child);
-    const std::string name = name_of_process(tree[i]);
+    const std::string name = kernel::name_of_process(tree[i]).value_or("");
     if (name.empty() || seen_.contains({tree[i], name})) continue;
     ++examined;
-    const auto state = kernel::preload_state(tree[i], check::kLibrary);
+    const auto state = kernel::preload_state(tree[i], kernel::kLibrary);
     if (state && state->starting) continue;  // the next look tells
     seen_.insert({tree[i], name});
     if (!state) continue;

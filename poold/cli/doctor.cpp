@@ -40,6 +40,18 @@ doctor::LaneTableState lane_table_of(const Report& report) {
   return state;
 }
 
+doctor::ExpectedClients expected_of(const Report& report) {
+  doctor::ExpectedClients expected{report.expected.size(), {}};
+  for (const ExpectedReport& one : report.expected) {
+    if (!one.is_missing()) continue;
+    const AttendanceText& text = kExpectedTexts[static_cast<std::size_t>(one.state)];
+    expected.missing.push_back({std::string(kExpectedKinds[static_cast<std::size_t>(one.kind)]),
+                                for_terminal(one.name), std::string(text.name),
+                                std::string(text.sentence)});
+  }
+  return expected;
+}
+
 std::optional<doctor::ConnectTrouble> trouble_of(const HistoryReading& history, TroubleKind kind,
                                                  std::uint64_t now_ns) {
   const auto found = present_trouble(history, kind);
@@ -71,6 +83,7 @@ void ask_daemon(const std::string& socket, doctor::Facts& facts) {
     const Report report = read_report(reader.view());
     if (report.stopped) return;
     facts.lane_table = lane_table_of(report);
+    facts.expected = expected_of(report);
     facts.record = record_of(reader.view());
   } catch (const UserError&) {
   }

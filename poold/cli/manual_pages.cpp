@@ -203,8 +203,9 @@ std::string entries_of(std::span<const ConfigKey> keys) {
 
 std::string configuration_page() {
   return filled(page_heading("poold.toml", 5, "configuration of portpool's daemon") +
-                kConfigurationText + ".SH KEYS\nBefore the first [[pool]]:\n" +
+                kConfigurationText + ".SH KEYS\nBefore the first [[pool]] or [expect]:\n" +
                 entries_of(kConfigKeys) + ".PP\nIn a [[pool]]:\n" + entries_of(kPoolKeys) +
+                ".PP\nIn [expect]:\n" + entries_of(kExpectKeys) +
                 kConfigurationExample);
 }
 

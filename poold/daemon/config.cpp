@@ -21,6 +21,7 @@
 #include "base/descriptor.h"
 #include "base/error.h"
 #include "base/suggestion.h"
+#include "base/text.h"
 #include "daemon/config_keys.h"
 #include "kernel/addresses.h"
 #include "kernel/routes.h"
@@ -50,11 +51,10 @@ class Reader {
 
   using Take = std::function<void(const toml::node&)>;
 
-  // Hands each key to its function, which there is for each of `known`; refuses the others. Those
-  // of `elsewhere` stand in the other part of the file: `place`.
+  // Hands each key to its function, which there is for each of `known`; refuses the others, and
+  // says of those of another part of the file where they belong.
   void keys(const toml::table& table, const std::map<std::string, Take, std::less<>>& takers,
-            std::span<const ConfigKey> known, std::span<const ConfigKey> elsewhere,
-            std::string_view place) const {
+            std::span<const ConfigKey> known) const {
     const auto has = [](std::span<const ConfigKey> keys, std::string_view name) {
       return std::any_of(keys.begin(), keys.end(),
                          [&](const ConfigKey& key) { return key.name == name; });
@@ -65,8 +65,10 @@ class Reader {
         takers.at(name)(node);
         continue;
       }
-      if (has(elsewhere, name)) {
-        fail(key.source().begin, fmt::format("\"{}\" belongs {}", name, place));
+      for (const ConfigPart& part : kConfigParts) {
+        if (has(part.keys, name)) {
+          fail(key.source().begin, fmt::format("\"{}\" belongs {}", name, part.place));
+        }
       }
       std::vector<std::string> names;
       for (const ConfigKey& one : known) names.emplace_back(one.name);
@@ -173,7 +175,7 @@ class Reader {
               }},
              {"port_range", [&](const toml::node& n) { rule.port_range = range(n); }},
          },
-         kPoolKeys, kConfigKeys, "before the first [[pool]]");
+         kPoolKeys);
     if (!rule.serves) refuse_settings_of_lanes(*table);
     if (rule.outside_range == OutsideRange::refuse && !rule.port_range) {
       fail(*table->get("outside_range"), "\"refuse\" means nothing without a port_range; name one");
@@ -213,6 +215,61 @@ class Reader {
       fail(node, fmt::format("expected {}", kForm));
     }
     return list->front();
+  }
+
+  std::vector<Expected> expected(const toml::node& node) const {
+    const toml::table* table = node.as_table();
+    if (table == nullptr) fail(node, "expected an [expect] table (with one pair of brackets)");
+    std::vector<Expected> list;
+    const auto add = [&](const toml::node& names, ExpectedKind kind, std::string_view form) {
+      for (auto& [name, at] : texts(names, form)) {
+        const std::string problem = problem_with(kind, name);
+        if (!problem.empty()) fail(*at, problem);
+        Expected one{kind, std::move(name)};
+        if (std::find(list.begin(), list.end(), one) != list.end()) {
+          fail(*at, fmt::format("\"{}\" stands here twice", one.name));
+        }
+        list.push_back(std::move(one));
+        if (list.size() > kMostExpected) {
+          fail(*at, fmt::format("at most {} units and programs are possible", kMostExpected));
+        }
+      }
+    };
+    keys(*table,
+         {{"units",
+           [&](const toml::node& n) {
+             add(n, ExpectedKind::unit, "units such as \"nginx.service\"");
+           }},
+          {"programs",
+           [&](const toml::node& n) {
+             add(n, ExpectedKind::program, "names of programs such as \"java\"");
+           }}},
+         kExpectKeys);
+    return list;
+  }
+
+  // What is wrong with a name under [expect]; "": nothing.
+  static std::string problem_with(ExpectedKind kind, const std::string& name) {
+    constexpr std::size_t kComm = 15;  // as the kernel keeps a process's name
+    if (name.empty()) return "expected a name, not \"\"";
+    if (for_terminal(name) != name) return "this name has a control character in it";
+    if (kind == ExpectedKind::program) {
+      if (name.size() <= kComm) return "";
+      return fmt::format("the kernel keeps {} bytes of a program's name: \"{}\"", kComm,
+                         for_terminal(name.substr(0, kComm)));
+    }
+    if (name.size() >= sizeof ExpectedClient::name) {
+      return fmt::format("expected a name of at most {} bytes", sizeof ExpectedClient::name - 1);
+    }
+    if (name.ends_with(".service") || name.ends_with(".scope")) return "";
+    // Of a container's number 12 digits are shown.
+    const std::size_t other = name.find_last_not_of("0123456789abcdef");
+    const std::size_t digits = name.size() - (other == std::string::npos ? 0 : other + 1);
+    if (digits == 12) return "";
+    return fmt::format(
+        "\"{}\" is neither a unit such as \"nginx.service\" nor a container such as "
+        "\"docker-0123456789ab\"; poold status --clients shows how they are called",
+        name);
   }
 
   Config config(const toml::table& root, AbsentSources when_absent) const {
@@ -262,6 +319,7 @@ class Reader {
             {"max_lanes", [&](const toml::node& n) { config.max_lanes = number(n, 1, kMaxLanes); }},
             {"sources_optional",
              [&](const toml::node& n) { config.sources_optional = yes_or_no(n); }},
+            {"expect", [&](const toml::node& n) { config.expected = expected(n); }},
             {"pool",
              [&](const toml::node& n) {
                const toml::array* pools = n.as_array();
@@ -277,7 +335,7 @@ class Reader {
                }
              }},
         },
-        kConfigKeys, kPoolKeys, "under a [[pool]]");
+        kConfigKeys);
     config.pools.push_back(PoolRule{});
     if (const std::size_t rows = port_rules(config.pools).size(); rows > kMaxPortRules) {
       fail(root,
@@ -303,6 +361,13 @@ class Reader {
  private:
   std::string name_;
 };
+
+// FNV-1a.
+std::uint32_t hash_of(std::string_view text) {
+  std::uint32_t hash = 2166136261U;
+  for (const char c : text) hash = (hash ^ static_cast<unsigned char>(c)) * 16777619U;
+  return hash;
+}
 
 const char* kind_of(mode_t mode) {
   switch (mode & S_IFMT) {
@@ -436,7 +501,9 @@ Config default_config() {
 Config parse_config(std::string_view text, const std::string& name, AbsentSources absent) {
   const Reader reader(name);
   try {
-    return reader.config(toml::parse(text, std::string_view(name)), absent);
+    Config config = reader.config(toml::parse(text, std::string_view(name)), absent);
+    config.hash = hash_of(text);
+    return config;
   } catch (const toml::parse_error& error) {
     reader.fail(error.source().begin, std::string(error.description()));
   }

@@ -9,6 +9,7 @@
 #include "daemon/log_level.h"
 #include "kernel/answer.h"
 #include "lanes/rules.h"
+#include "portpool/attendance.h"
 #include "portpool/handover.h"
 #include "portpool/hints.h"
 
@@ -20,6 +21,14 @@ enum class StrategyChoice { automatic, port_range, bind };
 inline constexpr std::chrono::milliseconds kDefaultAbBlock{2000};
 inline constexpr std::chrono::milliseconds kShortestAbBlock{20};
 inline constexpr std::chrono::milliseconds kLongestAbBlock{3'600'000};
+
+// A unit, container or program of which a process should be attached and served.
+struct Expected {
+  ExpectedKind kind = ExpectedKind::unit;
+  std::string name;
+
+  friend bool operator==(const Expected&, const Expected&) = default;
+};
 
 struct Config {
   Mode mode = Mode::pool;
@@ -34,8 +43,10 @@ struct Config {
   std::uint32_t max_lanes = 1024;
   std::optional<Endpoint> metrics_listen;  // none: no metrics are served
   LogLevel log_level = LogLevel::info;
-  bool sources_optional = false;  // a source that is not here yet is no error
-  std::vector<PoolRule> pools;    // the implicit last one included
+  bool sources_optional = false;   // a source that is not here yet is no error
+  std::vector<PoolRule> pools;     // the implicit last one included
+  std::vector<Expected> expected;  // at most kMostExpected
+  std::uint32_t hash = 0;          // of the file's text; 0: there is no file
   // What is in force all the same, a sentence for each:
   std::vector<std::string> absent_sources;
   std::vector<std::string> idle_rules;  // those of review_of(pools)

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <array>
+#include <span>
 #include <string_view>
 
 namespace portpool {
@@ -14,7 +15,7 @@ struct ConfigKey {
   std::string_view meaning;   // in sentences
 };
 
-// Of the file itself, before the first [[pool]].
+// Of the file itself.
 inline constexpr std::array kConfigKeys = {
     ConfigKey{"mode", "string", "\"pool\"",
               "\"pool\"; \"observe\": programs record latency and stay on the kernel's path; "
@@ -43,6 +44,9 @@ inline constexpr std::array kConfigKeys = {
     ConfigKey{"sources_optional", "boolean", "false",
               "true: a source that this host does not have at start is a warning instead of an "
               "error, and is used as soon as it comes."},
+    ConfigKey{"expect", "table", "nobody",
+              "[expect] names programs that should be attached and served; poold status, poold "
+              "doctor and the metrics say which are not."},
     ConfigKey{"pool", "array of tables", "one that matches everything",
               "[[pool]] begins a rule; there may be 63 of them. The first that matches a "
               "destination applies; a last one, named \"default\", matches everything."},
@@ -82,6 +86,26 @@ inline constexpr std::array kPoolKeys = {
               "What a program gets that asks for its port between bind(ADDRESS, 0) and connect(). "
               "\"promise\": the number of a port that it will have unless that is in use toward "
               "the destination by then. \"real\": a port that no other destination can have."},
+};
+
+// Of [expect].
+inline constexpr std::array kExpectKeys = {
+    ConfigKey{"units", "list of strings", "none",
+              "Units such as \"nginx.service\", and containers as poold status --clients shows "
+              "them (\"docker-0123456789ab\")."},
+    ConfigKey{"programs", "list of strings", "none",
+              "Names of programs as ps -o comm shows them, at most 15 bytes."},
+};
+
+struct ConfigPart {
+  std::span<const ConfigKey> keys;
+  std::string_view place;  // where its keys belong
+};
+
+inline constexpr std::array kConfigParts = {
+    ConfigPart{kConfigKeys, "before the first [[pool]] or [expect]"},
+    ConfigPart{kPoolKeys, "under a [[pool]]"},
+    ConfigPart{kExpectKeys, "under [expect]"},
 };
 
 }  // namespace portpool

@@ -74,8 +74,10 @@ void Daemon::name_pools(const Config& config) {
 }
 
 void Daemon::apply(const Config& config) {
+  roll_call_.expect(config.expected);
   arms_.configure(config.mode, config.ab_block, config.ab_seed);
   name_pools(config);
+  config_news_.hash = config.hash;
 }
 
 Daemon::Daemon(EventLoop& loop, const Config& config, Inheritance inheritance)
@@ -96,6 +98,10 @@ Daemon::Daemon(EventLoop& loop, const Config& config, Inheritance inheritance)
       comparisons_(loop, arms_, [this](Descriptor asking) { hand_over(std::move(asking)); }),
       clients_(loop, segment_.header().clients,
                [this] { reconciler_.process_ended(clients_.nobody_left()); }),
+      roll_call_(loop, segment_,
+                 [this] {
+                   return inheritance_.predecessor ? std::nullopt : std::optional(clients_.alive());
+                 }),
       doorbell_(segment_.view().hints().doorbell) {
   apply(config);
   if (adopted_) reconciler_.adopt();
@@ -109,6 +115,8 @@ Daemon::Daemon(EventLoop& loop, const Config& config, Inheritance inheritance)
     doorbell_.acknowledge();
     reconciler_.bell_rung();
   });
+  const int health = loop_.add_timer([this] { health_.note(trouble()); });
+  loop_.repeat_timer(health, std::chrono::milliseconds(100));
   advise_reserving(config, strategy_);
   metrics_ = serve_metrics(config.metrics_listen);
   complete_succession();
@@ -120,15 +128,30 @@ Daemon::~Daemon() {
   loop_.unwatch(doorbell_.fd());
 }
 
+std::string Daemon::trouble() const {
+  const std::string unreachable = server_.trouble();
+  return unreachable.empty() ? reconciler_.trouble() : unreachable;
+}
+
+std::optional<HttpPage> Daemon::page(std::string_view path) const {
+  const auto heartbeat_age_ms = [this] { return daemon_times(view().header()).heartbeat_age_ms; };
+  if (path == "/metrics") {
+    const DaemonFigures figures{started_ns_, config_news_.taken, config_news_.refused,
+                                config_news_.last_taken, config_news_.hash};
+    return HttpPage{"text/plain; version=0.0.4; charset=utf-8",
+                    metrics_text(read_report(view()), figures)};
+  }
+  if (path == "/healthz") return health_.healthz(heartbeat_age_ms());
+  if (path == "/readyz") return health_.readyz(heartbeat_age_ms());
+  if (path != "/") return std::nullopt;
+  return HttpPage{"text/html; charset=utf-8",
+                  "<!DOCTYPE html><title>poold</title>poold: <a href=\"/metrics\">/metrics</a> "
+                  "<a href=\"/healthz\">/healthz</a> <a href=\"/readyz\">/readyz</a>\n"};
+}
+
 std::unique_ptr<HttpServer> Daemon::serve_metrics(const std::optional<Endpoint>& place) {
   if (!place) return nullptr;
-  return std::make_unique<HttpServer>(
-      *place, [this](std::string_view path) -> std::optional<HttpPage> {
-        if (path == "/") return HttpPage{"text/plain; charset=utf-8", "poold; see /metrics\n"};
-        if (path != "/metrics") return std::nullopt;
-        return HttpPage{"text/plain; version=0.0.4; charset=utf-8",
-                        metrics_text(read_report(segment_.view()), reload_successful_)};
-      });
+  return std::make_unique<HttpServer>(*place, [this](std::string_view path) { return page(path); });
 }
 
 void Daemon::move_metrics(const std::optional<Endpoint>& place) {
@@ -155,18 +178,33 @@ bool Daemon::reload(const Config& config) {
   config_.mode = config.mode;
   config_.ab_block = config.ab_block;
   config_.pools = config.pools;
-  reload_successful_ = true;
+  config_.expected = config.expected;
+  ++config_news_.taken;
+  config_news_.last_taken = true;
   return same_place;
+}
+
+void Daemon::reload_failed() {
+  ++config_news_.refused;
+  config_news_.last_taken = false;
 }
 
 void Daemon::receive(HandoverServer::Visitor& visitor) {
   if (visitor.answer != Handover::granted) return note_refusal(visitor);
-  if (visitor.only_listens || !is_own_command(visitor.pid)) clients_.attached(visitor.pid);
+  if (visitor.only_listens || !is_own_command(visitor.pid)) {
+    segment_.count_attach(AttachResult::attached);
+    clients_.attached(visitor.pid);
+    roll_call_.attached(visitor.pid);
+  }
   if (visitor.may_command) comparisons_.keep(std::move(visitor.connection));
 }
 
 // Whoever is refused can come again at once.
 void Daemon::note_refusal(const HandoverServer::Visitor& visitor) {
+  const AttachResult result = visitor.answer == Handover::refused_netns
+                                  ? AttachResult::refused_netns
+                                  : AttachResult::refused_user;
+  segment_.count_attach(result);
   segment_.header().attaches_refused.fetch_add(1, std::memory_order_relaxed);
   warn_once_a_minute(
       "refused",

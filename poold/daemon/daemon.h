@@ -8,7 +8,10 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <string>
+#include <string_view>
 
+#include "base/clock.h"
 #include "base/descriptor.h"
 #include "daemon/arm_switch.h"
 #include "daemon/clients.h"
@@ -17,14 +20,24 @@
 #include "daemon/doorbell.h"
 #include "daemon/event_loop.h"
 #include "daemon/handover_server.h"
+#include "daemon/health.h"
 #include "daemon/http_server.h"
 #include "daemon/inheritance.h"
 #include "daemon/pulse.h"
 #include "daemon/reconciler.h"
 #include "daemon/recorder.h"
+#include "daemon/roll_call.h"
 #include "lanes/segment.h"
 
 namespace portpool {
+
+// What became of configurations since the start, for the thread that serves metrics.
+struct ConfigNews {
+  std::atomic<std::uint64_t> taken = 0;  // reloads
+  std::atomic<std::uint64_t> refused = 0;
+  std::atomic<bool> last_taken = true;
+  std::atomic<std::uint32_t> hash = 0;  // of the one in force
+};
 
 class Daemon {
  public:
@@ -39,7 +52,7 @@ class Daemon {
   // metrics cannot be served where it says; everything is then as before.
   bool reload(const Config& config);
   // A new configuration could not be read; the one in force stays. For the metrics.
-  void reload_failed() { reload_successful_ = false; }
+  void reload_failed();
 
   // From now on a poold that asks for it may go on in this one's place (docs/upgrade.md); `gone` is
   // called with its pid when it runs, and this object only has to be destroyed then.
@@ -73,6 +86,9 @@ class Daemon {
   void go_on_after(pid_t successor);
   void receive(HandoverServer::Visitor& visitor);
   void note_refusal(const HandoverServer::Visitor& visitor);
+  std::string trouble() const;
+  // In the thread that serves it.
+  std::optional<HttpPage> page(std::string_view path) const;
   std::unique_ptr<HttpServer> serve_metrics(const std::optional<Endpoint>& place);
   void move_metrics(const std::optional<Endpoint>& place);
 
@@ -91,11 +107,14 @@ class Daemon {
   ArmSwitch arms_;
   ComparisonServer comparisons_;
   Clients clients_;
+  RollCall roll_call_;
   Doorbell doorbell_;
   std::uint64_t refusals_ = 0;
+  const std::uint64_t started_ns_ = clock_ns(CLOCK_REALTIME);
   bool leaves_segment_ = false;
   std::function<void(pid_t)> gone_;
-  std::atomic<bool> reload_successful_ = true;
+  ConfigNews config_news_;
+  Health health_;
   std::unique_ptr<HttpServer> metrics_;  // last: it reads the segment
 };
 

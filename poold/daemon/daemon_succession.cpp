@@ -144,6 +144,7 @@ void Daemon::go_on_after(pid_t successor) {
   segment_.sign();
   arms_.write_again();
   name_pools(config_);
+  roll_call_.expect(config_.expected);
   reconciler_.adopt();
   // Who asks for the listener's pid (SO_PEERCRED) hears of the last one that called this.
   (void)!listen(server_.file().fd(), SOMAXCONN);

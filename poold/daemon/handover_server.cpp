@@ -92,6 +92,11 @@ void HandoverServer::unwatch() {
   if (std::exchange(watching_, false)) loop_.unwatch(file_.fd());
 }
 
+std::string HandoverServer::trouble() const {
+  if (!watching_) return "no descriptor is left to take programs in with (RLIMIT_NOFILE)";
+  return file_.trouble();
+}
+
 SocketFile::Handles HandoverServer::give_up() {
   unwatch();
   return file_.give_up();
@@ -161,7 +166,10 @@ void HandoverServer::note_plenty() {
 
 void HandoverServer::greet(Descriptor connection, bool may_stay) {
   const int state = state_of(connection.get());
-  if ((state & (POLLHUP | POLLERR)) != 0) return;
+  if ((state & (POLLHUP | POLLERR)) != 0) {
+    segment_.count_attach(AttachResult::gone);
+    return;
+  }
   const bool only_listens = (state & POLLRDHUP) != 0;
   ucred peer{};
   socklen_t length = sizeof peer;

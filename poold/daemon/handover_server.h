@@ -46,6 +46,8 @@ class HandoverServer {
   HandoverServer& operator=(const HandoverServer&) = delete;
 
   const std::string& path() const { return file_.path(); }
+  // Why programs that start now cannot attach; "": they can.
+  std::string trouble() const;
   // For a successor, while this one still listens.
   const SocketFile& file() const { return file_; }
   // Stops listening, and leaves the socket and its lock to a successor.

@@ -11,15 +11,15 @@ namespace {
 // Of the request line and all headers.
 constexpr std::size_t kMaxRequest = 8192;
 
-std::string response(std::string_view status, const HttpPage& page, bool with_body,
-                     std::string_view more = "") {
+std::string response(const HttpPage& page, bool with_body, std::string_view more = "") {
   return fmt::format(
       "HTTP/1.1 {}\r\nContent-Type: {}\r\nContent-Length: {}\r\nConnection: close\r\n{}\r\n{}",
-      status, page.type, page.body.size(), more, with_body ? std::string_view(page.body) : "");
+      page.status, page.type, page.body.size(), more, with_body ? std::string_view(page.body) : "");
 }
 
-std::string refusal(std::string_view status, std::string_view more = "") {
-  return response(status, {"text/plain; charset=utf-8", fmt::format("{}\n", status)}, true, more);
+std::string refusal(std::string_view status, bool with_body = true, std::string_view more = "") {
+  return response({"text/plain; charset=utf-8", fmt::format("{}\n", status), status}, with_body,
+                  more);
 }
 
 // The path of a request target: of the origin form "/metrics?x", or of the absolute form
@@ -50,13 +50,14 @@ std::string answer_to(std::string_view request, const HttpHandler& handler) {
   const std::string_view method = line.substr(0, first);
   const std::string_view target = line.substr(first + 1, second - first - 1);
   if (method != "GET" && method != "HEAD") {
-    return refusal("405 Method Not Allowed", "Allow: GET, HEAD\r\n");
+    return refusal("405 Method Not Allowed", true, "Allow: GET, HEAD\r\n");
   }
+  const bool with_body = method == "GET";
   try {
     const auto page = handler(path_of(target));
-    return page ? response("200 OK", *page, method == "GET") : refusal("404 Not Found");
+    return page ? response(*page, with_body) : refusal("404 Not Found", with_body);
   } catch (const std::exception&) {
-    return refusal("500 Internal Server Error");
+    return refusal("500 Internal Server Error", with_body);
   }
 }
 

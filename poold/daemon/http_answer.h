@@ -12,6 +12,7 @@ namespace portpool {
 struct HttpPage {
   std::string type;  // Content-Type
   std::string body;
+  std::string_view status = "200 OK";
 };
 
 // Called with a path such as "/metrics"; nullopt: there is no such page.

@@ -1,5 +1,6 @@
 #include "daemon/lane_settings.h"
 
+#include <fmt/format.h>
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
@@ -119,6 +120,21 @@ std::uint32_t LaneSettings::why_absent(const LaneKey& question, std::uint32_t po
   const bool by_source = !range_of(pool).empty() && is_unspecified(question.source) &&
                          names_sources_for(rule, question.destination);
   return by_source ? EntryFlags::no_source : 0;
+}
+
+std::string LaneSettings::trouble() const {
+  if (complained_) return "a setting of the kernel's cannot be read (see the log)";
+  for (std::uint32_t pool = 0; pool < rules_.size(); ++pool) {
+    const PoolRule& rule = rules_[pool];
+    if (!rule.serves) continue;
+    if (!rule.source_entries.empty() && rule.sources.empty()) {
+      return fmt::format("pool {}: none of its sources is on this host", rule.name);
+    }
+    if (range_of(pool).empty()) {
+      return fmt::format("pool {}: none of its ports can be given out", rule.name);
+    }
+  }
+  return "";
 }
 
 std::vector<std::uint32_t> LaneSettings::note_pools_without_ports() {

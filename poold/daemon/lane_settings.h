@@ -48,6 +48,9 @@ class LaneSettings {
   // Where they are absent: the EntryFlags that say why; 0 for no ports and no route.
   std::uint32_t why_absent(const LaneKey& question, std::uint32_t pool) const;
 
+  // What keeps a pool from serving as configured; "": nothing.
+  std::string trouble() const;
+
   // The pools that have lost all their ports or got some back since the last call; says so.
   std::vector<std::uint32_t> note_pools_without_ports();
 

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/number_text.h"
 #include "daemon/log.h"
 
 namespace portpool {
@@ -18,6 +19,8 @@ constexpr nanoseconds kShortestBlockedPause = std::chrono::milliseconds(500);
 // Addresses may come and go by the thousand.
 constexpr int kAddressShare = 20;
 constexpr nanoseconds kShortestAddressPause = std::chrono::milliseconds(10);
+// Of millions of sockets, on a busy machine, a walk takes seconds.
+constexpr std::chrono::seconds kWalkPatience{10};
 
 }  // namespace
 
@@ -114,6 +117,19 @@ void Reconciler::process_ended(bool nobody_left) {
   start_walk();
 }
 
+// A walk that breaks off now and then is tried again soon.
+std::string Reconciler::trouble() const {
+  const auto now = Clock::now();
+  if (walker_.busy() && now - walk_began_ > kWalkPatience) {
+    return fmt::format("the kernel's socket table: a reading of it has not ended for {}",
+                       seconds_text(std::chrono::duration<double>(now - walk_began_).count()));
+  }
+  if (!walk_error_.empty() && now - walked_at_ > kWalkPatience) {
+    return fmt::format("the kernel's socket table: {}", walk_error_);
+  }
+  return work_.settings.trouble();
+}
+
 void Reconciler::read_settings() {
   const LaneSettings::Changes changes = work_.settings.read();
   review_.sources_changed(changes.sources);
@@ -150,6 +166,7 @@ void Reconciler::start_walk() {
     order.reuse = work_.settings.reuse();
     order.reserved_too = work_.settings.reserved_are_blocked();
     if (walk_for_ != For::nobody || order.blocked_too) {
+      walk_began_ = Clock::now();
       walker_.start(std::move(order), work_.blocked);
     }
   }
@@ -159,7 +176,10 @@ void Reconciler::start_walk() {
 void Reconciler::walk_ended() {
   std::unique_ptr<Walk> walk = walker_.finish();
   if (!walk) return;
-  if (!walk->error.empty()) {
+  walk_error_ = walk->error;
+  if (walk->error.empty()) {
+    walked_at_ = Clock::now();
+  } else {
     warn_once_a_minute("walk", fmt::format("the kernel's socket table: {}", walk->error));
   }
   if (walk->blocked_cpu.count() > 0) {

@@ -11,6 +11,7 @@
 #pragma once
 
 #include <chrono>
+#include <string>
 #include <vector>
 
 #include "daemon/answer_review.h"
@@ -52,6 +53,9 @@ class Reconciler {
 
   const LaneTable& lanes() const { return work_.lanes; }
 
+  // What keeps lanes from being true to the kernel and the configuration; "": nothing.
+  std::string trouble() const;
+
   // Reads sysctls, sources and routes again; every kSettingsPause by itself.
   // Besides, when an address has come or gone.
   void read_settings();
@@ -76,6 +80,9 @@ class Reconciler {
   Attention attention_;
   AnswerReview review_;
   For walk_for_ = For::nobody;
+  Clock::time_point walk_began_;
+  Clock::time_point walked_at_;  // the last walk that came to its end
+  std::string walk_error_ = "nothing has been read yet";
   Clock::time_point blocked_due_;
   int work_timer_;
   int pass_timer_;

@@ -54,6 +54,9 @@ class SocketFile {
   // once what it cannot mend: another daemon has the path, or a file there is no socket.
   std::optional<Descriptor> mend();
 
+  // What mend() cannot mend now; "": nothing.
+  const std::string& trouble() const { return said_; }
+
   // For a successor: -1 where there is no lock.
   int lock_fd() const { return lock_ ? lock_->fd() : -1; }
   // Leaves both files as they are; this object is then empty, and its end removes nothing.

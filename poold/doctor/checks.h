@@ -29,6 +29,7 @@ Check check_time_wait_recycling(const Facts& facts);
 Check check_fin_timeout(const Facts& facts);
 Check check_lane_table(const Facts& facts);
 Check check_connects(const Facts& facts);
+Check check_expected(const Facts& facts);
 Check check_shim(const Facts& facts);
 Check check_kernel_features(const Facts& facts);
 Check check_visibility(const Facts& facts);
@@ -54,6 +55,7 @@ inline constexpr CheckEntry kChecks[] = {
     {"early-binds", check_early_binds},
     {"port-range", check_port_range},
     {"connects", check_connects},
+    {"expected", check_expected},
     {"lane-table", check_lane_table},
     {"pool-sources", check_pool_sources},
     {"shim", check_shim},

@@ -58,6 +58,18 @@ struct LaneTableState {  // of the daemon that runs here
   std::uint64_t without_source = 0;    // connects that found none of their pool's sources, so far
 };
 
+// Those that the configuration of the daemon that runs here expects.
+struct ExpectedClients {
+  struct Missing {
+    std::string kind;  // "unit", "program"
+    std::string name;
+    std::string state;  // "absent", ...
+    std::string text;   // the same as a sentence
+  };
+  std::size_t count = 0;
+  std::vector<Missing> missing;
+};
+
 // What goes wrong with connects under the library up to now, by the daemon's record.
 struct ConnectTrouble {
   std::string since;    // "10:32:05", local time
@@ -86,6 +98,7 @@ struct Facts {
   std::vector<ConfiguredSetting> configured;
   std::optional<ConfigFacts> config;         // nullopt: none was given
   std::optional<LaneTableState> lane_table;  // nullopt: no daemon, or none that lets us look
+  std::optional<ExpectedClients> expected;   // nullopt: the same
   std::optional<ConnectRecord> record;       // nullopt: the same
   check::DaemonFacts daemon;                 // where poold is expected
   double took_ms = 0;

@@ -8,6 +8,8 @@
 
 namespace portpool::kernel {
 
+inline constexpr const char* kLibrary = "libportpool.so";
+
 struct PreloadState {
   bool loaded = false;  // mapped
   // Not mapped, nor is libc yet, which ld.so maps after everything that LD_PRELOAD names: execve()

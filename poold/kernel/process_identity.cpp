@@ -44,11 +44,10 @@ bool ProcessIdentity::is_in(gid_t wanted) const {
 
 std::optional<ProcessIdentity> identify(pid_t pid) {
   const auto status = read_proc_file(folder_of(pid) + "/status");
-  auto name = read_proc_file(folder_of(pid) + "/comm");
+  auto name = name_of_process(pid);
   if (!status || !name) return std::nullopt;
   ProcessIdentity process;
   process.pid = pid;
-  if (name->ends_with('\n')) name->pop_back();
   process.name = std::move(*name);
   constexpr std::size_t kForFiles = 3;  // real, effective, saved, and this one
   process.user = number_at<uid_t>(status_words(*status, "Uid:"), kForFiles);
@@ -59,13 +58,29 @@ std::optional<ProcessIdentity> identify(pid_t pid) {
   const std::vector<std::string_view> numbers = status_words(*status, "NSpid:");
   process.inner_pid = numbers.empty() ? pid : number_at<pid_t>(numbers, numbers.size() - 1);
   process.pid_namespace = namespace_of(pid, "pid");
+  // Who has one number alone is in this namespace.
+  if (process.pid_namespace == 0 && numbers.size() == 1) {
+    process.pid_namespace = namespace_of(::getpid(), "pid");
+  }
   const auto rights = number_at<std::uint64_t>(status_words(*status, "CapEff:"), 0, 16);
   process.opens_all = (rights >> CAP_DAC_OVERRIDE & 1) != 0 &&
                       namespace_of(pid, "user") == namespace_of(::getpid(), "user");
   process.filtered = number_at<int>(status_words(*status, "Seccomp:"), 0) == 2;
   process.started_ns = start_of(pid);
-  process.unit = unit_of(read_proc_file(folder_of(pid) + "/cgroup").value_or(""));
+  process.unit = unit_of_process(pid).value_or("");
   return process;
+}
+
+std::optional<std::string> name_of_process(pid_t pid) {
+  auto name = read_proc_file(folder_of(pid) + "/comm");
+  if (name && name->ends_with('\n')) name->pop_back();
+  return name;
+}
+
+std::optional<std::string> unit_of_process(pid_t pid) {
+  const auto cgroups = read_proc_file(folder_of(pid) + "/cgroup");
+  if (!cgroups) return std::nullopt;
+  return unit_of(*cgroups);
 }
 
 std::vector<pid_t> all_processes() {

@@ -32,6 +32,12 @@ struct ProcessIdentity {
 // nullopt: it is gone.
 std::optional<ProcessIdentity> identify(pid_t pid);
 
+// /proc/PID/comm; nullopt with errno set: it is gone, or cannot be read.
+std::optional<std::string> name_of_process(pid_t pid);
+
+// The same for the unit of systemd, or the container, by /proc/PID/cgroup. Empty: neither.
+std::optional<std::string> unit_of_process(pid_t pid);
+
 // All processes that this pid namespace shows, by number.
 std::vector<pid_t> all_processes();
 

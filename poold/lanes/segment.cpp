@@ -78,7 +78,7 @@ std::uint64_t make_generation() {
 }  // namespace
 
 struct SegmentSections {
-  Section directory, lane_infos, pools, port_rules, history;
+  Section directory, lane_infos, pools, port_rules, history, attendance;
   std::size_t structure_size;
   Section requests, first_calls, bound_ports, attached, shards, lane_hints, trace;
   std::size_t hints_size;
@@ -95,8 +95,9 @@ SegmentSections lay_out(const SegmentSize& wanted) {
   sections.lane_infos = structure.add<LaneInfo>(wanted.lanes);
   sections.pools = structure.add<PoolInfo>(kMaxPools);
   sections.port_rules = structure.add<PortRules>(1);
-  // Last: programs leave it out.
+  // Last: programs leave these out.
   sections.history = structure.add<History>(1);
+  sections.attendance = structure.add<Attendance>(1);
   sections.structure_size = structure.end();
   Layout hints;
   sections.requests = hints.add<RequestSlot>(kRequestSlots);
@@ -116,7 +117,8 @@ bool are_in(const StructureHeader& header, const SegmentSections& wanted) {
          header.shards == wanted.shards && header.lane_hints == wanted.lane_hints &&
          header.trace == wanted.trace && header.first_calls == wanted.first_calls &&
          header.port_rules == wanted.port_rules && header.bound_ports == wanted.bound_ports &&
-         header.attached == wanted.attached && header.history == wanted.history;
+         header.attached == wanted.attached && header.history == wanted.history &&
+         header.attendance == wanted.attendance;
 }
 
 // A memory file that is open for writing here, and that nobody but this user (and root) can open.
@@ -177,6 +179,7 @@ Segment::Segment(const SegmentSections& sections, const NetworkNamespace& networ
   header.bound_ports = sections.bound_ports;
   header.attached = sections.attached;
   header.history = sections.history;
+  header.attendance = sections.attendance;
   header.requests = sections.requests;
   header.shards = sections.shards;
   header.lane_hints = sections.lane_hints;
@@ -238,12 +241,7 @@ void Segment::sign() {
   StructureHeader& header = raw_header();
   std::atomic_ref(header.started_ns).store(started_ns_, std::memory_order_relaxed);
   std::atomic_ref(header.daemon_pid).store(getpid(), std::memory_order_relaxed);
-  // Readers of adopted files may see a part of each version, never one without an end.
-  char version[sizeof header.daemon_version] = {};
-  std::strncpy(version, PORTPOOL_VERSION, sizeof version - 1);
-  for (std::size_t i = 0; i < sizeof version; ++i) {
-    std::atomic_ref(header.daemon_version[i]).store(version[i], std::memory_order_relaxed);
-  }
+  store_text(header.daemon_version, PORTPOOL_VERSION);
   header.stopped.store(0, std::memory_order_relaxed);
 }
 
@@ -261,15 +259,14 @@ void Segment::beat() {
   header.heartbeat.fetch_add(1, std::memory_order_relaxed);
 }
 
+void Segment::count_attach(AttachResult result) const {
+  writer().attendance().attaches[static_cast<std::size_t>(result)].fetch_add(
+      1, std::memory_order_relaxed);
+}
+
 void Segment::set_pool_names(std::span<const std::string> names) {
   for (std::uint32_t i = 0; i < names.size() && i < view_.pool_count(); ++i) {
-    PoolInfo& info = writer().pool(i);
-    char name[sizeof info.name] = {};
-    names[i].copy(name, sizeof name - 1);
-    // The thread that serves metrics may be reading.
-    for (std::size_t c = 0; c < sizeof name; ++c) {
-      std::atomic_ref(info.name[c]).store(name[c], std::memory_order_relaxed);
-    }
+    store_text(writer().pool(i).name, names[i]);
   }
 }
 

@@ -1,19 +1,32 @@
 // The segment from the owner's side: its two memory files, made here, written here.
 #pragma once
 
+#include <atomic>
 #include <boost/interprocess/mapped_region.hpp>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 
 #include "base/clock.h"
 #include "base/descriptor.h"
+#include "portpool/attendance.h"
 #include "portpool/port_rules.h"
 #include "portpool/segment.h"
 
 namespace portpool {
+
+// Into a text of the structure that others may be reading: they see parts of it, always with an
+// end.
+template <std::size_t N>
+void store_text(char (&to)[N], std::string_view text) {
+  for (std::size_t i = 0; i < N; ++i) {
+    const char c = i < N - 1 && i < text.size() ? text[i] : '\0';
+    std::atomic_ref(to[i]).store(c, std::memory_order_relaxed);
+  }
+}
 
 struct SegmentSize {
   std::uint32_t lanes = 1024;  // 1..kMaxLanes; 84 KiB of poold's address space each, memory as used
@@ -44,6 +57,7 @@ class StructureWriter {
   PortRules& port_rules() const { return writable(*view_.port_rules()); }
   // Only where the segment has one.
   History& history() const { return writable(*view_.history()); }
+  Attendance& attendance() const { return writable(*view_.attendance()); }
 
   // Replaces what stands in the place of the directory.
   void write_entry(std::uint32_t place, const LaneKey& key, const LaneChoice& choice) const;
@@ -100,6 +114,7 @@ class Segment {
 
   void set_control(const Control& control);
   void beat();
+  void count_attach(AttachResult result) const;
   void set_pool_names(std::span<const std::string> names);
   // At most kMaxPortRules.
   void set_port_rules(std::span<const PortRule> rules);

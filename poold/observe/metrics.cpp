@@ -180,13 +180,43 @@ MetricFamily reconcile(const Report& report) {
   return passes;
 }
 
+MetricFamily attach_results(const Report& report) {
+  MetricFamily total = family(MetricType::Counter, "portpool_attaches_total",
+                              "Processes that came for the segment, by what became of them");
+  for (std::size_t i = 0; i < kAttachRows; ++i) {
+    add(total, {{"result", std::string(kAttachTexts[i].name)}}, report.attaches[i]);
+  }
+  return total;
+}
+
+MetricFamily config_reloads(const DaemonFigures& daemon) {
+  MetricFamily total = family(MetricType::Counter, "portpool_config_reloads_total",
+                              "Times that the configuration was read again, by result");
+  add(total, {{"result", "taken"}}, daemon.reloads_taken);
+  add(total, {{"result", "refused"}}, daemon.reloads_refused);
+  return total;
+}
+
+// Those that have not been looked for yet are left out.
+MetricFamily expected_clients(const Report& report) {
+  MetricFamily all = family(MetricType::Gauge, "portpool_expected_clients",
+                            "1: a process of this unit or program, which the configuration "
+                            "expects, is attached and served; 0: none is");
+  for (const ExpectedReport& one : report.expected) {
+    if (one.state == ExpectedState::unknown) continue;
+    const std::string kind(kExpectedKinds[static_cast<std::size_t>(one.kind)]);
+    add(all, {{"kind", kind}, {"name", one.name}}, one.is_missing() ? 0.0 : 1.0);
+  }
+  return all;
+}
+
 double host_ports(const Report& report) {
   return report.port_low > report.port_high ? 0 : report.port_high - report.port_low + 1;
 }
 
 }  // namespace
 
-std::string metrics_text(const Report& report, bool reload_successful) {
+std::string metrics_text(const Report& report, const DaemonFigures& daemon) {
   std::vector<MetricFamily> all = {
       build_info(report),
       connects(report),
@@ -197,24 +227,33 @@ std::string metrics_text(const Report& report, bool reload_successful) {
       durations(report),
   };
   add_lanes(report, all);
-  all.insert(all.end(),
-             {single(MetricType::Gauge, "portpool_clients", "Attached processes known to be alive",
-                     report.clients),
-              single(MetricType::Gauge, "portpool_heartbeat_age_seconds",
-                     "Time since the daemon's event loop last showed that it lives",
-                     static_cast<double>(report.heartbeat_age_ms) / 1000),
-              reconcile(report),
-              single(MetricType::Gauge, "portpool_lane_table_places",
-                     "Number of lanes that the table has room for (max_lanes)", report.lane_places),
-              single(MetricType::Gauge, "portpool_lane_table_in_service",
-                     "Lanes in service; with as many as places, new destinations take the kernel's "
-                     "path until lanes come free",
-                     static_cast<double>(report.lanes_taken())),
-              single(MetricType::Gauge, "portpool_host_ports_range",
-                     "Number of ports in net.ipv4.ip_local_port_range", host_ports(report)),
-              single(MetricType::Gauge, "portpool_config_last_reload_successful",
-                     "1: the configuration in force is the one read last; 0: that one was refused",
-                     reload_successful ? 1 : 0)});
+  all.insert(
+      all.end(),
+      {single(MetricType::Gauge, "portpool_clients", "Attached processes known to be alive",
+              report.clients),
+       single(MetricType::Gauge, "portpool_heartbeat_age_seconds",
+              "Time since the daemon's event loop last showed that it lives",
+              static_cast<double>(report.heartbeat_age_ms) / 1000),
+       reconcile(report),
+       single(MetricType::Gauge, "portpool_lane_table_places",
+              "Number of lanes that the table has room for (max_lanes)", report.lane_places),
+       single(MetricType::Gauge, "portpool_lane_table_in_service",
+              "Lanes in service; with as many as places, new destinations take the kernel's "
+              "path until lanes come free",
+              static_cast<double>(report.lanes_taken())),
+       single(MetricType::Gauge, "portpool_host_ports_range",
+              "Number of ports in net.ipv4.ip_local_port_range", host_ports(report)),
+       single(MetricType::Gauge, "portpool_config_last_reload_successful",
+              "1: the configuration in force is the one read last; 0: that one was refused",
+              daemon.last_reload_taken ? 1 : 0),
+       config_reloads(daemon),
+       single(MetricType::Gauge, "portpool_config_hash",
+              "A number made of the configuration in force: the same text, the same number",
+              daemon.config_hash),
+       single(MetricType::Gauge, "portpool_start_time_seconds",
+              "When this daemon started, since the Unix epoch", to_seconds(daemon.started_ns)),
+       attach_results(report)});
+  if (!report.expected.empty()) all.push_back(expected_clients(report));
   return prometheus::TextSerializer().Serializer::Serialize(all);
 }
 

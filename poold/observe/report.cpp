@@ -17,6 +17,16 @@ std::string text_of(const char (&raw)[N]) {
   return is_utf8(text) ? text : "(damaged)";
 }
 
+// The same of a text that poold may be writing meanwhile.
+template <std::size_t N>
+std::string shared_text(const char (&text)[N]) {
+  char raw[N];
+  for (std::size_t i = 0; i < N; ++i) {
+    raw[i] = std::atomic_ref(const_cast<char&>(text[i])).load(std::memory_order_relaxed);
+  }
+  return text_of(raw);
+}
+
 void read_shards(const SegmentView& view, Report& report) {
   for (std::size_t h = 0; h < kHistograms; ++h) {
     LatencyReport& out = report.latency[h];
@@ -83,15 +93,26 @@ void read_lanes(const SegmentView& view, Report& report) {
   });
 }
 
+void read_attendance(const SegmentView& view, Report& report) {
+  const Attendance* attendance = view.attendance();
+  if (attendance == nullptr) return;
+  for (std::size_t i = 0; i < kAttachRows; ++i) {
+    report.attaches[i] = attendance->attaches[i].load(std::memory_order_relaxed);
+  }
+  const std::size_t count = attendance->expected_count.load(std::memory_order_relaxed);
+  for (std::size_t i = 0; i < std::min(count, kMostExpected); ++i) {
+    const ExpectedClient& entry = attendance->expected[i];
+    const std::uint32_t kind = entry.kind.load(std::memory_order_relaxed);
+    const std::uint32_t state = entry.state.load(std::memory_order_relaxed);
+    if (kind >= kExpectedKinds.size() || state >= kExpectedTexts.size()) continue;
+    report.expected.push_back({static_cast<ExpectedKind>(kind), shared_text(entry.name),
+                               static_cast<ExpectedState>(state)});
+  }
+}
+
 }  // namespace
 
-std::string pool_name(const PoolInfo& pool) {
-  char raw[sizeof pool.name];
-  for (std::size_t i = 0; i < sizeof raw; ++i) {
-    raw[i] = std::atomic_ref(const_cast<char&>(pool.name[i])).load(std::memory_order_relaxed);
-  }
-  return text_of(raw);
-}
+std::string pool_name(const PoolInfo& pool) { return shared_text(pool.name); }
 
 void LatencySum::add(const LatencyHistogram& histogram) {
   for (std::size_t i = 0; i < kLatencyBuckets; ++i) {
@@ -158,6 +179,7 @@ Report Report::since(const Report& earlier) const {
   for (std::size_t i = 0; i < kFallbackReasons; ++i)
     difference.fallbacks[i] -= earlier.fallbacks[i];
   difference.attaches_refused -= earlier.attaches_refused;
+  for (std::size_t i = 0; i < kAttachRows; ++i) difference.attaches[i] -= earlier.attaches[i];
   difference.reconcile_passes -= earlier.reconcile_passes;
   difference.reconcile_cpu_ns -= earlier.reconcile_cpu_ns;
   for (std::size_t i = 0; i < kHistograms; ++i) {
@@ -183,6 +205,7 @@ Report read_report(const SegmentView& view) {
   report.attaches_refused = header.attaches_refused.load(std::memory_order_relaxed);
   report.reconcile_passes = header.reconcile_passes.load(std::memory_order_relaxed);
   report.reconcile_cpu_ns = header.reconcile_cpu_ns.load(std::memory_order_relaxed);
+  read_attendance(view, report);
   read_shards(view, report);
   read_lanes(view, report);
   return report;

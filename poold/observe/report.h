@@ -9,6 +9,7 @@
 
 #include "lanes/lane_update.h"
 #include "observe/daemon_times.h"
+#include "portpool/attendance.h"
 #include "portpool/results.h"
 #include "portpool/segment.h"
 
@@ -61,6 +62,17 @@ struct PromisesReport {
   std::uint32_t promised = 0;  // to sockets that are not connected yet
 };
 
+// A unit or program that the configuration names under [expect].
+struct ExpectedReport {
+  ExpectedKind kind = ExpectedKind::unit;
+  std::string name;
+  ExpectedState state = ExpectedState::unknown;
+
+  bool is_missing() const {
+    return state != ExpectedState::served && state != ExpectedState::unknown;
+  }
+};
+
 struct Report {
   std::int32_t pid = 0;
   std::string version;
@@ -75,6 +87,8 @@ struct Report {
   std::uint16_t port_high = 0;
   std::uint32_t clients = 0;
   std::uint64_t attaches_refused = 0;
+  std::array<std::uint64_t, kAttachRows> attaches{};
+  std::vector<ExpectedReport> expected;
   std::uint64_t reconcile_passes = 0;
   std::uint64_t reconcile_cpu_ns = 0;
   std::array<std::uint64_t, kCounters> counters{};

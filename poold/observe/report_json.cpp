@@ -64,6 +64,27 @@ Json promises(const Report& report) {
   return list;
 }
 
+Json attaches_by_result(const Report& report) {
+  Json counts = Json::object();
+  for (std::size_t i = 0; i < kAttachRows; ++i) {
+    counts[std::string(kAttachTexts[i].name)] = report.attaches[i];
+  }
+  return counts;
+}
+
+Json expected_ones(const Report& report) {
+  Json list = Json::array();
+  for (const ExpectedReport& one : report.expected) {
+    const AttendanceText& text = kExpectedTexts[static_cast<std::size_t>(one.state)];
+    list.push_back({{"kind", kExpectedKinds[static_cast<std::size_t>(one.kind)]},
+                    {"name", one.name},
+                    {"served", one.state == ExpectedState::served},
+                    {"state", text.name},
+                    {"text", text.sentence}});
+  }
+  return list;
+}
+
 }  // namespace
 
 std::string report_as_json(const Report& report) {
@@ -87,7 +108,9 @@ std::string report_as_json(const Report& report) {
                      {"clients",
                       {{"attached", report.clients},
                        {"attached_total", report.counter(Counter::k_attaches)},
-                       {"refused", report.attaches_refused}}},
+                       {"refused", report.attaches_refused},
+                       {"attaches", attaches_by_result(report)}}},
+                     {"expected", expected_ones(report)},
                      {"connects", connects_as_json(report)},
                      {"fallbacks", fallbacks_as_json(report)},
                      {"rejections", report.counter(Counter::k_rejections)},
@@ -96,6 +119,7 @@ std::string report_as_json(const Report& report) {
                      {"lane_table",
                       {{"places", report.lane_places},
                        {"in_service", report.lanes.size()},
+                       {"taken", report.lanes_taken()},
                        {"full", report.table_full()}}},
                      {"lanes", lanes(report)},
                      {"promises", promises(report)},

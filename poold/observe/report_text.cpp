@@ -119,6 +119,19 @@ std::string elsewhere(const Report& report) {
       kTerminalWidth, 0);
 }
 
+// What the configuration expects and is not served, and why.
+std::string missing(const Report& report) {
+  if (!report.alive()) return "";
+  std::string rows;
+  for (const ExpectedReport& one : report.expected) {
+    if (!one.is_missing()) continue;
+    rows += wrapped(fmt::format("{}: {}", printable(one.name),
+                                kExpectedTexts[static_cast<std::size_t>(one.state)].sentence),
+                    kTerminalWidth, 2);
+  }
+  return rows.empty() ? "" : "\nExpected and not served\n" + rows;
+}
+
 std::string health(const Report& report) {
   if (report.stopped) return "stopped";
   const double age = static_cast<double>(report.heartbeat_age_ms) / 1000;
@@ -141,8 +154,9 @@ std::string report_as_text(const Report& report, const ShownLanes& shown) {
                      name_of(report.control.mode), name_of(report.control.strategy),
                      report.port_low, report.port_high,
                      counted(report.clients, "process", "processes")) +
-         elsewhere(report) + "\nTCP connects\n" + paths(report) + fallbacks(report) +
-         errors(report) + "\n" + lane_rows(report, shown) + promises(report) + rewritten(report);
+         elsewhere(report) + missing(report) + "\nTCP connects\n" + paths(report) +
+         fallbacks(report) + errors(report) + "\n" + lane_rows(report, shown) + promises(report) +
+         rewritten(report);
 }
 
 namespace {

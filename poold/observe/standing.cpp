@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <string>
+#include <vector>
 
 #include "base/address_text.h"
 #include "base/number_text.h"
@@ -52,13 +53,8 @@ std::string commonest_reason(const Report& report) {
   return fmt::format("{} ({})", text.name, text.sentence);
 }
 
-}  // namespace
-
-std::string standing(const Report& report) {
-  if (!report.alive()) {
-    return report.stopped ? "On the kernel's path: poold was stopped."
-                          : "On the kernel's path: poold's heartbeat has stopped.";
-  }
+// Of a daemon that is alive.
+std::string service(const Report& report) {
   const std::uint64_t pool = report.path(Route::pool).count;
   const std::uint64_t kernel = report.path(Route::kernel).count;
   const std::uint64_t all = pool + kernel - std::min(kernel, report.fallbacks[kNoPool]);
@@ -86,6 +82,31 @@ std::string standing(const Report& report) {
     return fmt::format("Partly on the kernel's path: {}; mostly because of {}.", by_pool, reason);
   }
   return fmt::format("Served well: {}.", by_pool);
+}
+
+// Those that the configuration expects and that are not served; "": none.
+std::string who_is_missing(const Report& report) {
+  constexpr std::size_t kNamed = 3;
+  std::vector<std::string> names;
+  for (const ExpectedReport& one : report.expected) {
+    if (one.is_missing()) names.push_back(printable(one.name));
+  }
+  if (names.empty()) return "";
+  const std::size_t named = std::min(names.size(), kNamed);
+  std::string text = fmt::format(
+      "{}", fmt::join(names.begin(), names.begin() + static_cast<std::ptrdiff_t>(named), ", "));
+  if (names.size() > named) text += fmt::format(" and {} more", names.size() - named);
+  return fmt::format(" Expected and not served: {}.", text);
+}
+
+}  // namespace
+
+std::string standing(const Report& report) {
+  if (!report.alive()) {
+    return report.stopped ? "On the kernel's path: poold was stopped."
+                          : "On the kernel's path: poold's heartbeat has stopped.";
+  }
+  return service(report) + who_is_missing(report);
 }
 
 }  // namespace portpool

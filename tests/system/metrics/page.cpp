@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <ctime>
 
 #include "system/integration/common.h"
 #include "system/metrics/exposition.h"
@@ -66,6 +67,11 @@ void expect_equal(const Exposition& page, const nlohmann::json& status) {
   }
   EXPECT_EQ(page.value("portpool_rejections_total"), status.at("rejections"));
   EXPECT_EQ(page.value("portpool_clients"), status.at("clients").at("attached"));
+  for (const auto& [result, count] : status.at("clients").at("attaches").items()) {
+    EXPECT_EQ(page.value("portpool_attaches_total", {{"result", result}}), count) << result;
+  }
+  EXPECT_EQ(page.value("portpool_lane_table_in_service"), status.at("lane_table").at("taken"));
+  EXPECT_EQ(page.value("portpool_lane_table_places"), status.at("lane_table").at("places"));
   for (const nlohmann::json& row : status.at("latency")) {
     const Labels labels = {{"arm", row.at("arm")},
                            {"path", row.at("path")},
@@ -155,12 +161,18 @@ TEST_F(MeasuredNet, FamiliesAreThoseOfTheDocumentation) {
       {"portpool_heartbeat_age_seconds", "gauge"},
       {"portpool_reconcile_duration_seconds", "summary"},
       {"portpool_host_ports_range", "gauge"},
-      {"portpool_config_last_reload_successful", "gauge"}};
+      {"portpool_config_last_reload_successful", "gauge"},
+      {"portpool_config_reloads_total", "counter"},
+      {"portpool_config_hash", "gauge"},
+      {"portpool_start_time_seconds", "gauge"},
+      {"portpool_attaches_total", "counter"}};
   const Exposition page = scrape();
   EXPECT_EQ(page.families(), expected);
   EXPECT_EQ(page.value("portpool_host_ports_range"), kHighPort - kLowPort + 1);
   EXPECT_EQ(page.value("portpool_config_last_reload_successful"), 1);
   EXPECT_LT(page.value("portpool_heartbeat_age_seconds"), 60);
+  EXPECT_NEAR(page.value("portpool_start_time_seconds"), static_cast<double>(std::time(nullptr)),
+              600);
   const nlohmann::json daemon = poold.status().at("daemon");
   EXPECT_EQ(page.value("portpool_build_info",
                        {{"version", daemon.at("version")}, {"layout", daemon.at("layout")}}),

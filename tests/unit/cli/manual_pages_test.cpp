@@ -41,6 +41,7 @@ TEST(ManualPages, ConfigurationHasEachKey) {
   std::vector<std::string> expected;
   for (const ConfigKey& key : kConfigKeys) expected.emplace_back(key.name);
   for (const ConfigKey& key : kPoolKeys) expected.emplace_back(key.name);
+  for (const ConfigKey& key : kExpectKeys) expected.emplace_back(key.name);
   EXPECT_EQ(entries_of(configuration_page()), expected);
 }
 

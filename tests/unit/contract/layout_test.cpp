@@ -69,6 +69,7 @@ std::map<std::string, Place> fields_of_StructureHeader() {
           PORTPOOL_FIELD(H, history),
           PORTPOOL_FIELD(H, reserved1),
           PORTPOOL_FIELD(H, attached),
+          PORTPOOL_FIELD(H, attendance),
           PORTPOOL_FIELD(H, heartbeat),
           PORTPOOL_FIELD(H, heartbeat_ns),
           PORTPOOL_FIELD(H, control),
@@ -186,6 +187,17 @@ std::map<std::string, Place> fields_of_SampleLane() {
           PORTPOOL_FIELD(L, blocked), PORTPOOL_FIELD(L, rejections), PORTPOOL_FIELD(L, reserved)};
 }
 
+std::map<std::string, Place> fields_of_ExpectedClient() {
+  using E = ExpectedClient;
+  return {PORTPOOL_FIELD(E, name), PORTPOOL_FIELD(E, kind), PORTPOOL_FIELD(E, state)};
+}
+
+std::map<std::string, Place> fields_of_Attendance() {
+  using A = Attendance;
+  return {PORTPOOL_FIELD(A, attaches), PORTPOOL_FIELD(A, expected_count),
+          PORTPOOL_FIELD(A, expected)};
+}
+
 Structs compiled() {
   return {PORTPOOL_STRUCT(Section),          PORTPOOL_STRUCT(StructureHeader),
           PORTPOOL_STRUCT(LaneInfo),         PORTPOOL_STRUCT(HintsHeader),
@@ -197,7 +209,8 @@ Structs compiled() {
           PORTPOOL_STRUCT(FirstCalls),       PORTPOOL_STRUCT(AttachedProcess),
 
           PORTPOOL_STRUCT(FirstCalls),       PORTPOOL_STRUCT(History),
-          PORTPOOL_STRUCT(HistorySample),    PORTPOOL_STRUCT(SampleLane)};
+          PORTPOOL_STRUCT(HistorySample),    PORTPOOL_STRUCT(SampleLane),
+          PORTPOOL_STRUCT(ExpectedClient),   PORTPOOL_STRUCT(Attendance)};
 }
 
 // Headings "### `Name` (N bytes)" and, below each, rows "| `field` | offset | size | meaning |".
@@ -253,7 +266,8 @@ TEST(LayoutPage, ListsLeaveNoFieldOut) {
   const std::map<std::string, std::size_t> padding = {
       {"DirectoryEntry", 12},   {"PortRules", 56},   {"BoundPorts", 60},
       {"HintsHeader", 60 + 48}, {"RequestSlot", 16}, {"LaneHints", 12 + 24 + 2688},
-      {"Shard", 2560},          {"TraceEntry", 40},  {"AttachedProcess", 12}};
+      {"Shard", 2560},          {"TraceEntry", 40},  {"AttachedProcess", 12},
+      {"ExpectedClient", 56},   {"Attendance", 60}};
   for (const auto& [name, structure] : compiled()) {
     std::size_t covered = 0;
     for (const auto& [field, place] : structure.fields) covered += place.size;

@@ -45,6 +45,57 @@ TEST(Config, EmptyTextIsTheDefault) {
   }
 }
 
+std::string expect_error(const std::string& text) { return error_of("[expect]\n" + text); }
+
+TEST(Config, TakesWhoIsExpected) {
+  const Config config = read(R"(
+[expect]
+units = ["nginx.service", 'dev-a\x2db@1.service', "run-r1.scope", "docker-0123456789ab", "0123456789ab"]
+programs = ["java", "nginx.service", "a b\"c", "123456789012345"]
+)");
+  ASSERT_EQ(config.expected.size(), 9U);
+  EXPECT_EQ(config.expected[1], (Expected{ExpectedKind::program, "nginx.service"}));
+  EXPECT_EQ(config.expected[4], (Expected{ExpectedKind::unit, "nginx.service"}));
+  EXPECT_EQ(config.expected[5].name, "dev-a\\x2db@1.service");
+  EXPECT_TRUE(read("[expect]\n").expected.empty());
+  EXPECT_TRUE(read("[expect]\nunits = []\n").expected.empty());
+  EXPECT_NE(config.hash, read("").hash);
+  EXPECT_EQ(read("mode = \"pool\"").hash, read("mode = \"pool\"").hash);
+}
+
+TEST(Config, RefusesWhoCannotBeExpected) {
+  EXPECT_EQ(expect_error("names = []"),
+            "c.toml:2:1: unknown key \"names\"; known here: programs, units");
+  EXPECT_EQ(error_of("expect = 1"),
+            "c.toml:1:10: expected an [expect] table (with one pair of brackets)");
+  EXPECT_EQ(error_of("[[expect]]"),
+            "c.toml:1:1: expected an [expect] table (with one pair of brackets)");
+  EXPECT_EQ(expect_error("programs = \"java\""),
+            "c.toml:2:12: expected a list of names of programs such as \"java\"");
+  EXPECT_EQ(expect_error("programs = [1]"),
+            "c.toml:2:13: expected names of programs such as \"java\"");
+  EXPECT_EQ(expect_error("programs = [\"\"]"), "c.toml:2:13: expected a name, not \"\"");
+  EXPECT_EQ(expect_error("programs = [\"a\", \"a\"]"), "c.toml:2:18: \"a\" stands here twice");
+  for (const char* control : {"a\\nb", "\\u001b[31m", "\\u0085", "a\\u202eb", "\\u007f"}) {
+    EXPECT_EQ(expect_error("programs = [\"" + std::string(control) + "\"]"),
+              "c.toml:2:13: this name has a control character in it");
+  }
+  EXPECT_EQ(expect_error("programs = [\"prometheus-node-exporter\"]"),
+            "c.toml:2:13: the kernel keeps 15 bytes of a program's name: \"prometheus-node\"");
+  for (const char* unit : {"nginx", "nginx.socket", "docker-0123456789abcdef", "0123456789a"}) {
+    EXPECT_EQ(expect_error("units = [\"" + std::string(unit) + "\"]"),
+              "c.toml:2:10: \"" + std::string(unit) +
+                  "\" is neither a unit such as \"nginx.service\" nor a container such as "
+                  "\"docker-0123456789ab\"; poold status --clients shows how they are called");
+  }
+  EXPECT_EQ(expect_error("units = [\"" + std::string(120, 'a') + ".service\"]"),
+            "c.toml:2:10: expected a name of at most 127 bytes");
+  std::string many = "programs = [";
+  for (int i = 0; i < 65; ++i) many += "\"p" + std::to_string(i) + "\", ";
+  EXPECT_NE(expect_error(many + "]").find("at most 64 units and programs are possible"),
+            std::string::npos);
+}
+
 TEST(Config, TakesEveryKey) {
   const Config config = read(R"(
 mode = "observe"
@@ -196,22 +247,17 @@ TEST(Config, RefusalsNameThePlaceAndWhatWasExpected) {
   }
 }
 
-// `text` as a file in which it stands under a [[pool]], if it is of one.
-std::string in_place(const std::string& text, bool of_a_pool) {
-  return of_a_pool ? "[[pool]]\n" + text : text;
-}
+// The line above the keys of each part.
+const std::vector<std::pair<std::string, std::span<const ConfigKey>>> kParts = {
+    {"", kConfigKeys}, {"[[pool]]\n", kPoolKeys}, {"[expect]\n", kExpectKeys}};
 
 TEST(Config, AnUnknownKeyIsNamedWithThoseThatExist) {
-  for (const bool of_a_pool : {false, true}) {
-    const std::string error = error_of(in_place("colour = 1", of_a_pool));
+  for (const auto& [above, keys] : kParts) {
+    const std::string error = error_of(above + "colour = 1");
     EXPECT_NE(error.find(":1: unknown key \"colour\"; known here: "), std::string::npos) << error;
-    const auto check = [&](const auto& keys) {
-      for (const ConfigKey& key : keys) {
-        EXPECT_NE((error + ",").find(" " + std::string(key.name) + ","), std::string::npos)
-            << error;
-      }
-    };
-    of_a_pool ? check(kPoolKeys) : check(kConfigKeys);
+    for (const ConfigKey& key : keys) {
+      EXPECT_NE((error + ",").find(" " + std::string(key.name) + ","), std::string::npos) << error;
+    }
   }
   EXPECT_EQ(error_of("\nmodes = \"pool\""),
             "c.toml:2:1: unknown key \"modes\"; did you mean \"mode\"?");
@@ -219,33 +265,32 @@ TEST(Config, AnUnknownKeyIsNamedWithThoseThatExist) {
             "c.toml:2:1: unknown key \"source\"; did you mean \"sources\"?");
   // What is written below a [[pool]] is that pool's.
   EXPECT_EQ(error_of("[[pool]]\nname = \"a\"\nmode = \"pool\""),
-            "c.toml:3:1: \"mode\" belongs before the first [[pool]]");
+            "c.toml:3:1: \"mode\" belongs before the first [[pool]] or [expect]");
+  EXPECT_EQ(error_of("units = [\"a.service\"]"), "c.toml:1:1: \"units\" belongs under [expect]");
   EXPECT_EQ(error_of("sources = [\"10.0.0.1\"]"),
             "c.toml:1:1: \"sources\" belongs under a [[pool]]");
 }
 
 // The defaults and types of the table, from which the manual page is made, are those of the parser.
 TEST(Config, KeysAreAsTheirTableSays) {
-  const auto check = [](const auto& keys, bool of_a_pool) {
+  for (const auto& [above, keys] : kParts) {
     for (const ConfigKey& key : keys) {
       const std::string name(key.name);
       SCOPED_TRACE(name);
       const std::string type(key.type);
       const std::string fallback(key.fallback);
-      const std::map<std::string, std::string> others = {{"string", "[1]"},
-                                                         {"integer", "\"1\""},
-                                                         {"boolean", "1"},
-                                                         {"list of strings", "[1]"},
-                                                         {"array of tables", "[1]"}};
+      const std::map<std::string, std::string> others = {
+          {"string", "[1]"},          {"integer", "\"1\""},       {"boolean", "1"},
+          {"list of strings", "[1]"}, {"array of tables", "[1]"}, {"table", "1"}};
       ASSERT_TRUE(others.contains(type));
-      const std::string refused = error_of(in_place(name + " = " + others.at(type), of_a_pool));
+      const std::string refused = error_of(above + name + " = " + others.at(type));
       EXPECT_NE(refused.find(": expected "), std::string::npos) << refused;
       const bool is_value = fallback == "false" || fallback == "\"\"" ||
                             std::isdigit(static_cast<unsigned char>(fallback[0])) != 0 ||
                             (fallback[0] == '"' && fallback.find(',') == std::string::npos);
       if (!is_value) continue;
-      const Config with = read(in_place(name + " = " + fallback, of_a_pool));
-      const Config without = read(in_place("", of_a_pool));
+      const Config with = read(above + name + " = " + fallback);
+      const Config without = read(above);
       EXPECT_EQ(with.mode, without.mode);
       EXPECT_EQ(with.ab_block, without.ab_block);
       EXPECT_EQ(with.strategy, without.strategy);
@@ -259,9 +304,7 @@ TEST(Config, KeysAreAsTheirTableSays) {
       EXPECT_EQ(with.pools[0].early_bind, without.pools[0].early_bind);
       EXPECT_EQ(with.pools[0].outside_range, without.pools[0].outside_range);
     }
-  };
-  check(kConfigKeys, false);
-  check(kPoolKeys, true);
+  }
 }
 
 // docs/configuration.md has a row for each key, with its default.
@@ -275,9 +318,14 @@ TEST(Config, ThePageHasEachKey) {
   }
   std::vector<std::pair<std::string, std::string>> expected;
   for (const ConfigKey& key : kConfigKeys) {
-    expected.emplace_back(key.name == "pool" ? "[[pool]]" : key.name, key.fallback);
+    const std::string name(key.name);
+    expected.emplace_back(name == "pool"     ? "[[pool]]"
+                          : name == "expect" ? "[expect]"
+                                             : name,
+                          key.fallback);
   }
   for (const ConfigKey& key : kPoolKeys) expected.emplace_back(key.name, key.fallback);
+  for (const ConfigKey& key : kExpectKeys) expected.emplace_back(key.name, key.fallback);
   EXPECT_EQ(rows, expected);
 }
 

@@ -93,6 +93,8 @@ TEST_F(Handovers, WhoHasGoneIsPassedOver) {
   run_for(100);
   EXPECT_EQ(visits.size(), 1U);
   EXPECT_TRUE(is_answered(there));
+  const auto gone = static_cast<std::size_t>(AttachResult::gone);
+  EXPECT_EQ(segment.view().attendance()->attaches[gone], 100U);
 }
 
 TEST_F(Handovers, OutOfDescriptorsVisitorsAreServedInThePlaceOfTheSpareOne) {

@@ -38,7 +38,7 @@ TEST(MetricsText, OthersAreAddedUpPerPool) {
   report.pools = {"edge", "default", "idle"};
   for (int i = 0; i < 23; ++i) report.lanes.push_back(lane("edge", i, 90));
   for (int i = 30; i < 35; ++i) report.lanes.push_back(lane("default", i, 10));
-  const std::string page = metrics_text(report, true);
+  const std::string page = metrics_text(report, {});
   const std::string other = "source=\"other\",destination=\"other\",";
   EXPECT_TRUE(
       has_line(page, "portpool_lane_ports{pool=\"edge\"," + other + "state=\"in_use\"} 270"));
@@ -57,7 +57,7 @@ TEST(MetricsText, TwoPoolsOfOneNameAreOne) {
   Report report;
   report.pools = {"edge", "edge"};
   report.lanes = {lane("edge", 1, 5), lane("edge", 2, 6)};
-  const std::string page = metrics_text(report, true);
+  const std::string page = metrics_text(report, {});
   EXPECT_EQ(lines_with(page, "portpool_pool_ports{"), 4U);
   EXPECT_TRUE(has_line(page, "portpool_pool_ports{pool=\"edge\",state=\"in_use\"} 11"));
 }
@@ -66,8 +66,8 @@ TEST(MetricsText, ALaneWithoutPortsIsFull) {
   Report report;
   report.lanes = {lane("edge", 1, 0)};
   report.lanes[0].counts = {};
-  EXPECT_EQ(lines_with(metrics_text(report, true), "portpool_lane_saturation_ratio{"), 1U);
-  EXPECT_NE(metrics_text(report, true).find("443\"} 1\n"), std::string::npos);
+  EXPECT_EQ(lines_with(metrics_text(report, {}), "portpool_lane_saturation_ratio{"), 1U);
+  EXPECT_NE(metrics_text(report, {}).find("443\"} 1\n"), std::string::npos);
 }
 
 TEST(MetricsText, EachBucketHoldsWhatWasShorterThanItsBound) {
@@ -81,7 +81,7 @@ TEST(MetricsText, EachBucketHoldsWhatWasShorterThanItsBound) {
   Report report;
   report.latency[0].blocking = true;
   report.latency[0].latency.add(*histogram);
-  const std::string page = metrics_text(report, true);
+  const std::string page = metrics_text(report, {});
   const auto bucket = [](const std::string& bound, int count) {
     return "portpool_connect_duration_seconds_bucket{arm=\"pool\",path=\"pool\",mode=\"blocking\","
            "le=\"" +
@@ -98,8 +98,9 @@ TEST(MetricsText, EachBucketHoldsWhatWasShorterThanItsBound) {
 
 TEST(MetricsText, SaysWhetherTheLastReloadSucceeded) {
   const Report report;
-  EXPECT_TRUE(has_line(metrics_text(report, true), "portpool_config_last_reload_successful 1"));
-  EXPECT_TRUE(has_line(metrics_text(report, false), "portpool_config_last_reload_successful 0"));
+  EXPECT_TRUE(has_line(metrics_text(report, {}), "portpool_config_last_reload_successful 1"));
+  EXPECT_TRUE(has_line(metrics_text(report, {.last_reload_taken = false}),
+                       "portpool_config_last_reload_successful 0"));
 }
 
 // Prometheus refuses a whole page for one label that is not UTF-8, and clients can write anything.
@@ -119,11 +120,41 @@ TEST(ReadReport, ANameThatIsNotUtf8IsNotPassedOn) {
   }
 }
 
+TEST(MetricsText, WhoIsExpectedAndWasNotLookedForYetIsLeftOut) {
+  Report report;
+  EXPECT_EQ(metrics_text(report, {}).find("portpool_expected_clients"), std::string::npos);
+  report.expected = {{ExpectedKind::unit, "a.service", ExpectedState::unknown},
+                     {ExpectedKind::unit, "b.service", ExpectedState::served},
+                     {ExpectedKind::program, "b.service", ExpectedState::unattached}};
+  const std::string page = metrics_text(report, {});
+  EXPECT_EQ(lines_with(page, "portpool_expected_clients{"), 2U);
+  EXPECT_TRUE(has_line(page, "portpool_expected_clients{kind=\"unit\",name=\"b.service\"} 1"));
+  EXPECT_TRUE(has_line(page, "portpool_expected_clients{kind=\"program\",name=\"b.service\"} 0"));
+}
+
+// The whole of it, with all that can be named: docs/metrics.md says how many series there are.
+TEST(MetricsText, TheNumberOfSeriesIsBounded) {
+  Segment segment({.lanes = 1, .shards = 1}, {.cookie = 1, .inode = 1});
+  segment.publish();
+  Report report = read_report(segment.view());
+  const auto series = [&] {
+    const std::string page = metrics_text(report, {});
+    return lines_with(page, "portpool_");
+  };
+  EXPECT_LE(series(), 270U);
+  const std::size_t bare = series();
+  for (int i = 0; i < 16384; ++i) report.lanes.push_back(lane("edge", i, 90));
+  for (int i = 0; i < 64; ++i) {
+    report.expected.push_back({ExpectedKind::program, std::to_string(i), ExpectedState::absent});
+  }
+  EXPECT_EQ(series(), bare + 20 * 5 + 8 + 64);
+}
+
 TEST(MetricsText, TellsHowFullTheTableIs) {
   Report report;
   report.lane_places = 4;
   for (int i = 0; i < 3; ++i) report.lanes.push_back(lane("edge", i, 90));
-  const std::string page = metrics_text(report, true);
+  const std::string page = metrics_text(report, {});
   EXPECT_TRUE(has_line(page, "portpool_lane_table_places 4")) << page;
   EXPECT_TRUE(has_line(page, "portpool_lane_table_in_service 3")) << page;
 }

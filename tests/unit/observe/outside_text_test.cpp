@@ -66,7 +66,7 @@ TEST(OutsideText, InATrace) {
 }
 
 TEST(OutsideText, InALabel) {
-  const std::string page = metrics_text(wild_report("a\"b\\c\nd"), true);
+  const std::string page = metrics_text(wild_report("a\"b\\c\nd"), {});
   EXPECT_NE(page.find("{pool=\"a\\\"b\\\\c\\nd\","), std::string::npos) << page;
 }
 

@@ -48,6 +48,31 @@ TEST(Standing, WellServed) {
   EXPECT_EQ(standing(healthy()), "Served well: 99 % of 1,000 connects by the pool.");
 }
 
+TEST(Standing, WhoIsMissing) {
+  Report report = healthy();
+  const auto expect = [&](const char* name, ExpectedState state) {
+    report.expected.push_back({ExpectedKind::program, name, state});
+  };
+  expect("well", ExpectedState::served);
+  expect("unknown", ExpectedState::unknown);
+  const std::string good = "Served well: 99 % of 1,000 connects by the pool.";
+  EXPECT_EQ(standing(report), good);
+  EXPECT_EQ(report_as_text(report).find("not served"), std::string::npos);
+  expect("java", ExpectedState::absent);
+  EXPECT_EQ(standing(report), good + " Expected and not served: java.");
+  expect("a\033[31m", ExpectedState::unattached);
+  expect("c", ExpectedState::observe);
+  expect("d", ExpectedState::seccomp);
+  EXPECT_EQ(standing(report), good + " Expected and not served: java, a?[31m, c and 1 more.");
+  EXPECT_NE(report_as_text(report).find(
+                "\n\nExpected and not served\n  java: no process of it is to be seen\n  a?[31m: it "
+                "runs, and no process of it has attached to this poold\n"),
+            std::string::npos)
+      << report_as_text(report);
+  report.stopped = true;
+  EXPECT_EQ(standing(report), "On the kernel's path: poold was stopped.");
+}
+
 // What the configuration leaves to the kernel is no shortcoming.
 TEST(Standing, KeptOutOfThePool) {
   Report report = healthy();
