@@ -16,7 +16,10 @@ namespace portpool::kernel {
 // are the TCP_* of <netinet/tcp.h>, 1 (ESTABLISHED) to 11 (CLOSING).
 inline constexpr std::uint8_t kTcpBoundInactive = 13;
 
-constexpr std::uint32_t state_bit(unsigned state) { return std::uint32_t{1} << state; }
+// 0 for a number that is no state.
+constexpr std::uint32_t state_bit(unsigned state) {
+  return state < 32 ? std::uint32_t{1} << state : 0;
+}
 
 inline constexpr std::uint32_t kAllStates = 0xFFFF'FFFFU;
 // Of connections whose handshake is done and that are not over: they stand or are being closed.

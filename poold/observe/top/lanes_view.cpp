@@ -78,7 +78,8 @@ std::string text_of(const LaneReport& lane, LaneColumn column) {
     case LaneColumn::to_half:
       return to_half_text(lane);
     default:
-      return short_count(static_cast<std::uint64_t>(number_of(lane, column)));
+      // A counter that somebody has set to its largest number is rounded up to one too many.
+      return short_count(static_cast<std::uint64_t>(std::min(number_of(lane, column), 1e19)));
   }
 }
 
