@@ -15,7 +15,6 @@ namespace {
 
 // Two words, one of even ports and one of odd ones.
 constexpr PortRange kRange{1024, 1027};
-constexpr std::uint16_t kNone = 0;
 const LaneKey kKey{address_from_v4({htonl(0x0A000001)}), address_from_v4({htonl(0x0A000002)}), 80};
 
 class Lane {
