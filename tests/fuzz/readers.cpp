@@ -100,7 +100,7 @@ void read_figures(const SegmentView& view) {
   const std::string text = report_as_text(report);
   require(lines_for_terminal(text) == text);
   require(is_utf8(report_summary(report)));
-  require(is_utf8(metrics_text(report, true)));
+  require(is_utf8(metrics_text(report, DaemonFigures{})));
   const auto history = std::make_shared<const HistoryReading>(view, kNow);
   for (const TroubleKind kind : {TroubleKind::missed, TroubleKind::no_port}) {
     (void)present_trouble(*history, kind);
