@@ -65,7 +65,7 @@ programs = ["java", "nginx.service", "a b\"c", "123456789012345"]
 
 TEST(Config, RefusesWhoCannotBeExpected) {
   EXPECT_EQ(expect_error("names = []"),
-            "c.toml:2:1: unknown key \"names\"; known here: programs, units");
+            "c.toml:2:1: unknown key \"names\"; known here: units, programs");
   EXPECT_EQ(error_of("expect = 1"),
             "c.toml:1:10: expected an [expect] table (with one pair of brackets)");
   EXPECT_EQ(error_of("[[expect]]"),
