@@ -38,7 +38,8 @@ TEST_P(LaneTable, WithoutALaneTheKernelsPathServes) {
   }
   const nlohmann::json after = poold->status();
   EXPECT_EQ(after.at("lanes").size(), kLanes);
-  const nlohmann::json table = {{"places", kLanes}, {"in_service", kLanes}, {"full", true}};
+  const nlohmann::json table = {
+      {"places", kLanes}, {"taken", kLanes}, {"in_service", kLanes}, {"full", true}};
   EXPECT_EQ(after.at("lane_table"), table);
   const std::uint64_t with_lane = kRounds * kLanes;
   const std::uint64_t without = kRounds * (kDestinations - kLanes);
