@@ -114,6 +114,7 @@ void RollCall::look() {
   std::set<pid_t> seen;
   for (const Process& process : processes_) {
     if (beside_->ended_early() || failed_) return;
+    if (is_complete()) break;
     seen.insert(process.pid);
     look_at(&process, process.pid, entries);
   }
@@ -122,6 +123,7 @@ void RollCall::look() {
     failed_ = failed_ || all.empty();  // this one is among them
     for (const pid_t pid : all) {
       if (beside_->ended_early() || failed_) return;
+      if (is_complete()) break;
       if (!seen.contains(pid)) look_at(nullptr, pid, entries);
     }
   }
@@ -140,6 +142,7 @@ void RollCall::look_at(const Process* attached, pid_t pid, std::vector<AttachedE
   const AttachedEntry* entry = nullptr;
   bool joined = false;
   for (std::size_t i = 0; i < wanted_.size(); ++i) {
+    if (found_[i] == ExpectedState::served) continue;
     const bool by_unit = wanted_[i].kind == ExpectedKind::unit;
     const std::string& expected = wanted_[i].name;
     const bool called_so = *name == expected || (attached != nullptr && attached->name == expected);
