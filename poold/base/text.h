@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace portpool {
 
@@ -26,6 +27,9 @@ std::string lines_for_terminal(std::string_view text);
 
 // Without `blanks` at its ends.
 std::string_view trimmed(std::string_view text, std::string_view blanks = " \t");
+
+// What stands between blanks and tabs.
+std::vector<std::string_view> words_of(std::string_view line);
 
 // One argument in a POSIX shell, quoted only where that is needed. Text with controls stays as it
 // is within the quotes: sanitise what is shown.

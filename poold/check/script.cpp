@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <string_view>
 
+#include "base/text.h"
 #include "kernel/proc_file.h"
 
 namespace portpool::check {
@@ -29,17 +30,6 @@ std::string without_quotes(std::string_view word) {
   return bare;
 }
 
-std::vector<std::string_view> split(std::string_view line) {
-  std::vector<std::string_view> words;
-  for (;;) {
-    line.remove_prefix(std::min(line.find_first_not_of(" \t"), line.size()));
-    if (line.empty()) return words;
-    const std::size_t end = std::min(line.find_first_of(" \t"), line.size());
-    words.push_back(line.substr(0, end));
-    line.remove_prefix(end);
-  }
-}
-
 bool is_redirection(std::string_view word) {
   word.remove_prefix(std::min(word.find_first_not_of("0123456789&"), word.size()));
   return word.starts_with('<') || word.starts_with('>');
@@ -54,7 +44,7 @@ std::optional<std::vector<std::string>> command_of_script(const std::string& pat
   std::optional<std::vector<std::string>> found;
   std::string_view rest = text ? std::string_view(*text) : std::string_view();
   while (!rest.empty()) {
-    const std::vector<std::string_view> words = split(rest.substr(0, rest.find('\n')));
+    const std::vector<std::string_view> words = words_of(rest.substr(0, rest.find('\n')));
     rest.remove_prefix(std::min(rest.find('\n'), rest.size() - 1) + 1);
     // With nothing but redirections it starts nothing (exec >log 2>&1).
     if (words.size() < 2 || words[0] != "exec" || is_redirection(words[1])) continue;

@@ -10,13 +10,13 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
-#include <fstream>
 #include <iterator>
 #include <map>
 #include <string_view>
 
 #include "base/descriptor.h"
 #include "daemon/process_setup.h"
+#include "kernel/process_identity.h"
 
 namespace portpool {
 namespace {
@@ -38,13 +38,6 @@ std::vector<char*> pointers(const std::vector<std::string>& texts) {
   for (const std::string& text : texts) result.push_back(const_cast<char*>(text.c_str()));
   result.push_back(nullptr);
   return result;
-}
-
-std::vector<pid_t> own_children() {
-  std::ifstream list(fmt::format("/proc/self/task/{}/children", getpid()));
-  std::vector<pid_t> pids;
-  for (pid_t pid; list >> pid;) pids.push_back(pid);
-  return pids;
 }
 
 // From the kernel these go to everybody in the terminal's foreground group. An alarm that was set
@@ -114,7 +107,7 @@ std::vector<int> Child::signals_to_forward() {
 template <class Send>
 void Child::to_each(Send send) const {
   if (!command_ended_) return send(pid_);
-  for (const pid_t pid : own_children()) send(pid);
+  for (const pid_t pid : kernel::children_of(getpid())) send(pid);
 }
 
 void Child::forward(const signalfd_siginfo& signal) const {

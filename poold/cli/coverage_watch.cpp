@@ -4,14 +4,10 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <string_view>
 #include <vector>
 
-#include "base/parse_number.h"
 #include "base/text.h"
-#include "check/process_facts.h"
 #include "kernel/preload.h"
-#include "kernel/proc_file.h"
 #include "kernel/process_identity.h"
 
 namespace portpool {
@@ -23,21 +19,6 @@ constexpr milliseconds kFirst{20};
 constexpr milliseconds kRarest{2000};
 constexpr std::size_t kMostVisited = 64;  // each look
 constexpr std::size_t kMostExamined = 4;
-
-// Those that its first thread started.
-std::vector<pid_t> children_of(pid_t pid) {
-  std::vector<pid_t> children;
-  const auto list = kernel::read_proc_file(fmt::format("/proc/{0}/task/{0}/children", pid), 65536);
-  std::string_view rest = list ? std::string_view(*list) : std::string_view();
-  while (!rest.empty()) {
-    const std::size_t end = std::min(rest.find(' '), rest.size());
-    if (const auto child = whole_number<pid_t>(rest.substr(0, end))) {
-      children.push_back(*child);
-    }
-    rest.remove_prefix(std::min(end + 1, rest.size()));
-  }
-  return children;
-}
 
 // Empty: it has the library, or nothing is known about it.
 std::string missing_in(pid_t pid, const std::string& name, const kernel::PreloadState& state) {
@@ -59,10 +40,10 @@ CoverageWatch::CoverageWatch(EventLoop& loop)
 }
 
 void CoverageWatch::look() {
-  std::vector<pid_t> tree = children_of(getpid());
+  std::vector<pid_t> tree = kernel::children_of(getpid());
   std::size_t examined = 0;
   for (std::size_t i = 0; i < tree.size() && i < kMostVisited && examined < kMostExamined; ++i) {
-    for (const pid_t child : children_of(tree[i])) tree.push_back(child);
+    for (const pid_t child : kernel::children_of(tree[i])) tree.push_back(child);
     const std::string name = kernel::name_of_process(tree[i]).value_or("");
     if (name.empty() || seen_.contains({tree[i], name})) continue;
     ++examined;

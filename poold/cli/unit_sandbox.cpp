@@ -4,8 +4,9 @@
 
 #include <algorithm>
 #include <fstream>
-#include <sstream>
 #include <string_view>
+
+#include "base/text.h"
 
 namespace portpool {
 namespace {
@@ -24,8 +25,7 @@ bool is_below_one_of(const std::string& path, const std::vector<std::string>& fo
 std::vector<std::string> words(const UnitFile& unit, const char* key) {
   std::vector<std::string> all;
   for (const std::string& value : unit.values(key)) {
-    std::istringstream in(value);
-    for (std::string word; in >> word;) all.push_back(word);
+    for (const std::string_view word : words_of(value)) all.emplace_back(word);
   }
   return all;
 }

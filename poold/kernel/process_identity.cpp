@@ -9,6 +9,7 @@
 #include <filesystem>
 
 #include "base/parse_number.h"
+#include "base/text.h"
 #include "kernel/proc_file.h"
 #include "kernel/process_text.h"
 
@@ -81,6 +82,17 @@ std::optional<std::string> unit_of_process(pid_t pid) {
   const auto cgroups = read_proc_file(folder_of(pid) + "/cgroup");
   if (!cgroups) return std::nullopt;
   return unit_of(*cgroups);
+}
+
+std::vector<pid_t> children_of(pid_t pid) {
+  constexpr std::size_t kMost = std::size_t{1} << 20;
+  std::vector<pid_t> children;
+  const std::string task = folder_of(pid) + "/task/" + std::to_string(pid);
+  const auto list = read_proc_file(task + "/children", kMost);
+  for (const std::string_view word : words_of(list ? *list : "")) {
+    if (const auto child = whole_number<pid_t>(word)) children.push_back(*child);
+  }
+  return children;
 }
 
 std::vector<pid_t> all_processes() {

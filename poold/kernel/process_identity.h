@@ -38,6 +38,10 @@ std::optional<std::string> name_of_process(pid_t pid);
 // The same for the unit of systemd, or the container, by /proc/PID/cgroup. Empty: neither.
 std::optional<std::string> unit_of_process(pid_t pid);
 
+// Those that its first thread started (/proc/PID/task/PID/children); none where that cannot be
+// read.
+std::vector<pid_t> children_of(pid_t pid);
+
 // All processes that this pid namespace shows, by number.
 std::vector<pid_t> all_processes();
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/parse_number.h"
+#include "base/text.h"
 
 namespace portpool::kernel {
 
@@ -18,22 +19,15 @@ std::string_view stat_field(std::string_view stat, int number) {
 }
 
 std::vector<std::string_view> status_words(std::string_view status, std::string_view name) {
-  std::vector<std::string_view> words;
   std::size_t at = 0;
   while (!status.substr(at).starts_with(name)) {
     at = status.find('\n', at);
-    if (at == std::string_view::npos) return words;
+    if (at == std::string_view::npos) return {};
     ++at;
   }
   std::string_view line = status.substr(at, status.find('\n', at) - at);
   line.remove_prefix(name.size());
-  while (true) {
-    line.remove_prefix(std::min(line.find_first_not_of(" \t"), line.size()));
-    if (line.empty()) return words;
-    const std::size_t end = std::min(line.find_first_of(" \t"), line.size());
-    words.push_back(line.substr(0, end));
-    line.remove_prefix(end);
-  }
+  return words_of(line);
 }
 
 ino_t mapped_inode(std::string_view line) {

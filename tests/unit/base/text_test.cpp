@@ -95,6 +95,14 @@ TEST(Wrapped, KeepsWordsAndIndents) {
   EXPECT_EQ(wrapped("", 80, 2), "\n");
 }
 
+TEST(WordsOf, BlanksAndTabsAreBetween) {
+  using Words = std::vector<std::string_view>;
+  EXPECT_EQ(words_of(""), Words{});
+  EXPECT_EQ(words_of(" \t "), Words{});
+  EXPECT_EQ(words_of("one"), Words{"one"});
+  EXPECT_EQ(words_of("\tone  two\n \tthree "), (Words{"one", "two\n", "three"}));
+}
+
 TEST(ShellQuote, OneWord) {
   EXPECT_EQ(shell_quote("/run/portpool.sock"), "/run/portpool.sock");
   EXPECT_EQ(shell_quote(""), "''");
