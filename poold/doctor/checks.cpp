@@ -13,6 +13,12 @@ Check not_known(const std::string& why) {
   return check;
 }
 
+Check no_daemon(const std::string& part) {
+  Check check;
+  check.summary = "no daemon runs here, or none whose " + part + " may be read";
+  return check;
+}
+
 void say_how_to_keep(Check& check) {
   const std::string command = persistent_form(check.fix);
   if (command.empty()) return;

@@ -80,4 +80,7 @@ void say_how_to_keep(Check& check);
 // For checks that need what could not be had.
 Check not_known(const std::string& why);
 
+// For checks of what a daemon's `part` ("segment") tells, where there is no daemon.
+Check no_daemon(const std::string& part);
+
 }  // namespace portpool::doctor

@@ -29,11 +29,8 @@ std::string missed_text(const ConnectTrouble& trouble) {
 }  // namespace
 
 Check check_connects(const Facts& facts) {
+  if (!facts.record) return no_daemon("record");
   Check check;
-  if (!facts.record) {
-    check.summary = "no daemon runs here, or none whose record may be read";
-    return check;
-  }
   const ConnectRecord& record = *facts.record;
   check.evidence = {{"record_begins", record.from}};
   if (record.missed) {

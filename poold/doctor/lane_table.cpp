@@ -12,11 +12,8 @@ constexpr std::uint32_t kMostLanes = kMaxLanes;
 }  // namespace
 
 Check check_lane_table(const Facts& facts) {
+  if (!facts.lane_table) return no_daemon("segment");
   Check check;
-  if (!facts.lane_table) {
-    check.summary = "no daemon runs here, or none whose segment may be read";
-    return check;
-  }
   const LaneTableState& table = *facts.lane_table;
   const bool full = table.in_service >= table.places;
   check.evidence = {{"places", table.places},
