@@ -10,15 +10,11 @@ cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 tools=$(realpath "${1:-build/release}")/kubernetes
 manifests=$PWD/packaging/kubernetes
 rules=$PWD/packaging/prometheus/portpool.rules.yml
+# shellcheck source=tests/support/needs.sh
+. tests/support/needs.sh
 cd tests/containers
 
-skip() {
-  echo "manifests: $*"
-  exit 77
-}
-for tool in npm node python3; do
-  command -v "$tool" >/dev/null || skip "needs $tool"
-done
+needs npm node python3
 mkdir -p "$tools"
 if ! cmp -s package-lock.json "$tools/installed"; then
   cp package.json package-lock.json "$tools"

@@ -11,16 +11,12 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 build=$(realpath "$1")
 
-skip() {
-  echo "pod: $*"
-  exit 77
-}
+# shellcheck source=tests/support/needs.sh
+. tests/support/needs.sh
 
 if [ -z "${PORTPOOL_POD_WORK:-}" ]; then
-  [ "$(id -u)" -eq 0 ] || skip "needs root"
-  for tool in podman buildah crun; do
-    command -v "$tool" >/dev/null || skip "needs $tool"
-  done
+  needs_root
+  needs podman buildah crun
   work=$(mktemp -d "${TMPDIR:-/tmp}/portpool-pod.XXXXXX")
   trap 'rm -rf --one-file-system "$work"' EXIT
   status=0

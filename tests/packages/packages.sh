@@ -10,14 +10,10 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 build=$(realpath "${1:-build/release}")
 
-skip() {
-  echo "packages: $*"
-  exit 77
-}
-[ "$(id -u)" -eq 0 ] || skip "needs root"
-for tool in debootstrap systemd-nspawn lintian dpkg-shlibdeps cpack; do
-  command -v "$tool" >/dev/null || skip "needs $tool"
-done
+# shellcheck source=tests/support/needs.sh
+. tests/support/needs.sh
+needs_root
+needs debootstrap systemd-nspawn lintian dpkg-shlibdeps cpack
 
 work=$(mktemp -d "${TMPDIR:-/tmp}/portpool-packages.XXXXXX")
 place=$work/root

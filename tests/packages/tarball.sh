@@ -13,16 +13,14 @@ build=$(realpath "${1:-build/release}")
 shift $(($# > 0 ? 1 : 0))
 releases=("${@:-trixie}")
 
-skip() {
-  echo "tarball: $*"
-  exit 77
-}
+# shellcheck source=tests/support/needs.sh
+. tests/support/needs.sh
 fail() {
   echo "tarball: FAILED: $*"
   exit 1
 }
-[ "$(id -u)" -eq 0 ] || skip "needs root"
-command -v debootstrap >/dev/null || skip "needs debootstrap"
+needs_root
+needs debootstrap
 
 work=$(mktemp -d "${TMPDIR:-/tmp}/portpool-tarball.XXXXXX")
 trap 'rm -rf --one-file-system "$work"' EXIT
