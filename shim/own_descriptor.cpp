@@ -136,7 +136,9 @@ void OwnDescriptor::take(long fd) {
 }
 
 OwnDescriptor::~OwnDescriptor() {
-  if (fd_ >= 0) system_call(SYS_close, fd_);
+  if (fd_ < 0) return;
+  const ErrnoKeeper keep;
+  system_call(SYS_close, fd_);
 }
 
 }  // namespace portpool::shim

@@ -26,7 +26,8 @@ class Opening {
   bool held_;
 };
 
-// Opened and closed by system calls, past every interposed function.
+// Opened and closed by system calls, past every interposed function. The end leaves errno as it
+// was.
 class OwnDescriptor {
  public:
   OwnDescriptor() = default;
