@@ -1,4 +1,4 @@
-# cmake -D BUILD=... -D PROGRAM=... -D NAME=... -D LIBRARY_FOLDER=... -D COMPONENTS=a,b -D EPOCH=... -P tarball.cmake
+# cmake -D BUILD=... -D PROGRAM=... -D NAME=... -D COMPONENTS=a,b -D EPOCH=... -P tarball.cmake
 #
 # NAME.tar.gz in BUILD: what `cmake --install` puts below /opt/portpool, with PROGRAM in the place of
 # poold, and beside it all libraries that it needs but glibc's.

@@ -291,8 +291,7 @@ struct History {
   HistorySample coarse[kCoarseSamples];
 };
 
-// ---- attendance: who came, and who shall be there
-// ------------------------------------------------
+// ---- attendance: who came, and who shall be there -----------------------------------------------
 
 inline constexpr std::size_t kMostAttachResults = 8;
 inline constexpr std::size_t kMostExpected = 64;

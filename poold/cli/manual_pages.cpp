@@ -205,8 +205,7 @@ std::string configuration_page() {
   return filled(page_heading("poold.toml", 5, "configuration of portpool's daemon") +
                 kConfigurationText + ".SH KEYS\nBefore the first [[pool]] or [expect]:\n" +
                 entries_of(kConfigKeys) + ".PP\nIn a [[pool]]:\n" + entries_of(kPoolKeys) +
-                ".PP\nIn [expect]:\n" + entries_of(kExpectKeys) +
-                kConfigurationExample);
+                ".PP\nIn [expect]:\n" + entries_of(kExpectKeys) + kConfigurationExample);
 }
 
 std::string library_page() {
