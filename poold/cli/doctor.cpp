@@ -6,6 +6,7 @@
 #include "base/address_text.h"
 #include "base/clock.h"
 #include "base/error.h"
+#include "base/text.h"
 #include "cli/commands.h"
 #include "cli/config_facts.h"
 #include "cli/outlet.h"
