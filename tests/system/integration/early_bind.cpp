@@ -76,6 +76,8 @@ GUEST(early_binds) {
   }
 }
 
+const GuestResult kAll{0, "named 1000, connected 1000\n", ""};
+
 class EarlyBind : public testing::Test {
  protected:
   EarlyBind() { net.set_port_range(kLowPort, kLowPort + kPortCount - 1); }
@@ -86,22 +88,38 @@ class EarlyBind : public testing::Test {
     return list;
   }
 
-  // With lanes for all destinations, and promises for sockets bound to `address`.
+  // With promises for sockets bound to `address`, and lanes for all destinations: toward each, for
+  // sockets that say their source, too, which is another question to poold. By the bind strategy a
+  // port that the kernel has chosen until then is closed to all.
   void start(const std::string& address = "127.0.0.1:0", const std::string& config = "") {
     poold = std::make_unique<Poold>(config);
     std::vector<std::string> all;
     for (int i = 0; i < kDestinations; ++i) all.push_back(destination(i).text());
     poold->make_lanes(all);
-    const Arguments one{address, "1", "plain", "apart"};
+    const Arguments one_each{address, std::to_string(kDestinations), "plain", "apart"};
     EXPECT_TRUE(eventually([&] {
-      run_guest("early_binds", poold->shim(), one);
-      return !config.empty() || !poold->status().at("promises").empty();
+      const std::uint64_t before = fallbacks(poold->status(), "no_lane");
+      run_guest("early_binds", poold->shim(), one_each);
+      const auto status = poold->status();
+      return fallbacks(status, "no_lane") == before &&
+             (!config.empty() || !status.at("promises").empty());
     }));
   }
   GuestResult early_binds(const std::string& address, const std::string& reuse,
                           const std::string& order) const {
     return run_guest("early_binds", poold->shim(),
                      {address, std::to_string(kDestinations * kEach), reuse, order});
+  }
+  // Again where a starved daemon's heartbeat sent a connect to the kernel, which by the bind
+  // strategy closes a port to all.
+  GuestResult served_early_binds(const std::string& address, const std::string& reuse,
+                                 const std::string& order) const {
+    const auto stale = [&] { return fallbacks(poold->status(), "stale_heartbeat"); };
+    for (;;) {
+      const std::uint64_t before = stale();
+      const GuestResult result = early_binds(address, reuse, order);
+      if (result == kAll || stale() == before) return result;
+    }
   }
   static std::uint64_t counter(const nlohmann::json& status, const std::string& name) {
     return status.at("counters").at(name).get<std::uint64_t>();
@@ -111,8 +129,6 @@ class EarlyBind : public testing::Test {
   EchoServer servers{ports()};
   std::unique_ptr<Poold> poold;
 };
-
-const GuestResult kAll{0, "named 1000, connected 1000\n", ""};
 
 TEST_F(EarlyBind, NativelyTheRangeIsThereOnce) {
   const Arguments arguments{"127.0.0.1:0", "1000", "plain", "apart"};
@@ -125,7 +141,7 @@ TEST_F(EarlyBind, EachDestinationHasTheWholeRange) {
     start(address);
     for (const char* reuse : {"plain", "reuse"}) {
       for (const char* order : {"apart", "together"}) {
-        EXPECT_EQ(early_binds(address, reuse, order), kAll) << address << reuse << order;
+        EXPECT_EQ(served_early_binds(address, reuse, order), kAll) << address << reuse << order;
       }
     }
     EXPECT_GE(counter(poold->status(), "ports_promised"), 4000U);
