@@ -56,6 +56,11 @@ void mark_used(const SegmentView& view, LaneHints& lane) {
   }
 }
 
+void count_connect(LaneHints& lane, std::uint64_t random) {
+  if (random % kConnectsPerCount != 0) return;
+  lane.connects.fetch_add(kConnectsPerCount, std::memory_order_relaxed);
+}
+
 void ask_attention(const SegmentView& view, LaneRef ref) {
   LaneHints& lane = view.lane_hints(ref.index);
   if (lane.attention.load(std::memory_order_relaxed) != 0 ||

@@ -15,6 +15,8 @@ void request_lane(const SegmentView& view, const LaneKey& key);
 
 // Somebody claims from the lane.
 void mark_used(const SegmentView& view, LaneHints& lane);
+// `random` says which calls are counted.
+void count_connect(LaneHints& lane, std::uint64_t random);
 
 // Asks poold to look at a lane that is running low, at most once until it has done so.
 void ask_attention(const SegmentView& view, LaneRef lane);

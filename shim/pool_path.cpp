@@ -174,6 +174,7 @@ class PoolCall {
     may_share_ = sharing_ == Sharing::allowed || crowded;
     LaneHints& hints = view_.lane_hints(ref.index);
     mark_used(view_, hints);
+    count_connect(hints, random_);
     const bool spares = strategy_ == Strategy::bind && sharing_ != Sharing::allowed &&
                         (crowding & Crowding::exposed) != 0;
     const std::uint16_t promised = std::exchange(promised_, 0);
@@ -534,7 +535,9 @@ void keep_lane(const Call& call, const SocketState& state, const SegmentView& vi
   if (!find_lanes(view, key, choice)) {
     request_lane(view, key);
   } else if (choice.count > 0) {
-    mark_used(view, view.lane_hints(choice.lanes[0].index));
+    LaneHints& hints = view.lane_hints(choice.lanes[0].index);
+    mark_used(view, hints);
+    count_connect(hints, random_at(call.start_ns));
   }
 }
 

@@ -78,6 +78,8 @@ enum class PortMapId : std::uint32_t {
 };
 inline constexpr std::size_t kPortMaps = static_cast<std::size_t>(PortMapId::count);
 
+inline constexpr std::uint32_t kConnectsPerCount = 8;
+
 struct alignas(4096) LaneHints {
   // What a claim reads first.
   std::atomic<std::uint32_t> ring[2];    // FreeRing, by Parity: see port_map.h
@@ -95,6 +97,9 @@ struct alignas(4096) LaneHints {
   // Connections whose destination was found to be rewritten on the way (cgroup/connect4), counted
   // by clients.
   std::atomic<std::uint32_t> rewritten;
+  // connect() calls that came here, by either path: about so many. One in kConnectsPerCount adds
+  // kConnectsPerCount, so that programs seldom meet in this line.
+  std::atomic<std::uint64_t> connects;
 
   // bit w%64 of mid[map][w/64]: words[map][w] is not 0. Where a port's bit stands: port_place.h.
   alignas(64) std::atomic<std::uint64_t> mid[kPortMaps][kPortMidWords];

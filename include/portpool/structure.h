@@ -20,7 +20,7 @@ namespace portpool {
 
 inline constexpr std::uint64_t kMagic = 0x0A4C4F4F50545250ULL;  // "PRTPOOL\n" in memory
 inline constexpr std::uint16_t kLayoutMajor = 3;
-inline constexpr std::uint16_t kLayoutMinor = 3;
+inline constexpr std::uint16_t kLayoutMinor = 4;
 
 static_assert(std::atomic<std::uint64_t>::is_always_lock_free);
 static_assert(std::atomic<std::uint32_t>::is_always_lock_free);

@@ -82,6 +82,7 @@ void read_lanes(const SegmentView& view, Report& report) {
     out.counts = counts;
     out.rejections = lane.rejections.load(std::memory_order_relaxed);
     out.exhausted = lane.exhausted.load(std::memory_order_relaxed);
+    out.connects = lane.connects.load(std::memory_order_relaxed);
     out.rewritten =
         lane.rewritten.load(std::memory_order_relaxed) != 0 && is_rewritten(view, identity.key);
     report.lanes.push_back(std::move(out));

@@ -46,6 +46,9 @@ struct LaneReport {
   LaneCounts counts;
   std::uint64_t rejections = 0;
   std::uint64_t exhausted = 0;
+  std::uint64_t connects = 0;  // about: LaneHints::connects
+  // A second, of late. Null: not watched.
+  std::optional<double> connect_rate;
   // Seconds until half of the ports cannot be claimed, at the rate of late: 0 when that is so
   // already, infinite where they do not become more. Null: not watched.
   std::optional<double> to_half;

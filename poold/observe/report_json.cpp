@@ -45,6 +45,7 @@ Json lanes(const Report& report) {
     one.update({{"reusable", lane.counts.reusable},
                 {"rejections", lane.rejections},
                 {"exhausted", lane.exhausted},
+                {"connects", lane.connects},
                 {"rewritten", lane.rewritten}});
     list.push_back(std::move(one));
   }

@@ -15,14 +15,15 @@
 namespace portpool {
 namespace {
 
-constexpr std::array kNames = {"POOL",    "SOURCE",  "DESTINATION", "PORTS",    "USED%",  "IN USE",
-                               "WAITING", "BLOCKED", "FREE",        "REJECTED", "TO HALF"};
+constexpr std::array kNames = {"POOL",  "SOURCE",   "DESTINATION", "PORTS",
+                               "USED%", "IN USE",   "WAITING",     "BLOCKED",
+                               "FREE",  "REJECTED", "CONN/S",      "TO HALF"};
 constexpr std::size_t kColumns = kNames.size();
 // What is given room first.
 constexpr std::array kByImportance = {
-    LaneColumn::destination, LaneColumn::used,    LaneColumn::free,    LaneColumn::in_use,
-    LaneColumn::source,      LaneColumn::to_half, LaneColumn::waiting, LaneColumn::rejected,
-    LaneColumn::capacity,    LaneColumn::blocked, LaneColumn::pool};
+    LaneColumn::destination, LaneColumn::used,         LaneColumn::free,    LaneColumn::in_use,
+    LaneColumn::source,      LaneColumn::connect_rate, LaneColumn::to_half, LaneColumn::waiting,
+    LaneColumn::rejected,    LaneColumn::capacity,     LaneColumn::blocked, LaneColumn::pool};
 
 // On narrower screens the cell is needed for a column.
 constexpr std::size_t kForMark = 60;
@@ -52,6 +53,8 @@ double number_of(const LaneReport& lane, LaneColumn column) {
       return lane.counts.free;
     case LaneColumn::rejected:
       return static_cast<double>(lane.rejections);
+    case LaneColumn::connect_rate:
+      return lane.connect_rate.value_or(0);
     case LaneColumn::to_half:
       // The soonest first.
       return -lane.to_half.value_or(std::numeric_limits<double>::infinity());
@@ -75,6 +78,8 @@ std::string text_of(const LaneReport& lane, LaneColumn column) {
       return to_text(destination_of(lane.key));
     case LaneColumn::used:
       return fmt::format("{:.1f}", used_share(lane) * 100);
+    case LaneColumn::connect_rate:
+      return short_rate(number_of(lane, column));
     case LaneColumn::to_half:
       return to_half_text(lane);
     default:
@@ -127,7 +132,7 @@ std::string column_word(std::size_t index) {
 }
 
 std::size_t number_of_columns(LaneColumns which) {
-  return which == LaneColumns::watched ? kColumns : index_of(LaneColumn::to_half);
+  return which == LaneColumns::watched ? kColumns : index_of(LaneColumn::connect_rate);
 }
 
 bool contains(std::string text, std::string_view lower) {
@@ -206,7 +211,7 @@ void LanesView::choose_columns(std::size_t width) {
   const bool watched = std::any_of(lanes_.begin(), lanes_.end(),
                                    [](const LaneReport& lane) { return lane.to_half.has_value(); });
   for (const LaneColumn column : kByImportance) {
-    if (column == LaneColumn::to_half && !watched) continue;
+    if (column >= LaneColumn::connect_rate && !watched) continue;
     std::size_t wanted = wanted_width(column);
     if (column == LaneColumn::destination) {
       const std::size_t room = width > used_width + kGap + 8 ? width - used_width - kGap : width;

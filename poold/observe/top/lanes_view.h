@@ -23,7 +23,9 @@ enum class LaneColumn {
   blocked,
   free,
   rejected,
-  to_half,  // only of lanes that are watched
+  // Only of lanes that are watched.
+  connect_rate,
+  to_half,
 };
 
 // Which columns there are: of a single look, or of lanes that are watched.

@@ -51,28 +51,33 @@ void Monitor::look_for_successor(Clock::time_point now) {
 }
 
 // By what became of each lane within the window.
-void Monitor::estimate_halves(Clock::time_point now) {
+void Monitor::watch_lanes(Clock::time_point now) {
   constexpr double kNever = std::numeric_limits<double>::infinity();
   while (levels_.size() > 1 && now - levels_[1].at >= kWindow) levels_.pop_front();
-  std::unordered_map<LaneKey, std::uint32_t, KeyHash> before;
+  std::unordered_map<LaneKey, Level, KeyHash> before;
   double seconds = 0;
   if (!levels_.empty()) {
-    before = {levels_.front().used.begin(), levels_.front().used.end()};
+    before = {levels_.front().lanes.begin(), levels_.front().lanes.end()};
     seconds = seconds_between(levels_.front().at, now);
   }
   Levels levels{now, {}};
   for (LaneReport& lane : snapshot_.now.lanes) {
     const std::uint32_t used = lane.counts.capacity - lane.counts.free;
     const std::uint32_t half = lane.counts.capacity / 2;
-    levels.used.emplace_back(lane.key, used);
+    levels.lanes.emplace_back(lane.key, Level{used, lane.connects});
     const auto found = before.find(lane.key);
+    const bool known = found != before.end();
     if (used >= half) {
       lane.to_half = 0;
-    } else if (found == before.end() || used <= found->second) {
+    } else if (!known || used <= found->second.used) {
       lane.to_half = kNever;
     } else {
-      lane.to_half = (half - used) * seconds / (used - found->second);
+      lane.to_half = (half - used) * seconds / (used - found->second.used);
     }
+    // Fewer than before: another lane has the place of the one that was known.
+    lane.connect_rate = known && seconds > 0 && lane.connects >= found->second.connects
+                            ? static_cast<double>(lane.connects - found->second.connects) / seconds
+                            : 0;
   }
   if (levels_.empty() || now - levels_.back().at >= std::chrono::seconds(1)) {
     levels_.push_back(std::move(levels));
@@ -88,7 +93,7 @@ void Monitor::sample() {
   snapshot_.now.set_times(daemon_times(
       reader_->view().header(), std::chrono::duration_cast<std::chrono::nanoseconds>(silence)));
   snapshot_.history = std::make_shared<HistoryReading>(reader_->view(), clock_ns(CLOCK_REALTIME));
-  estimate_halves(now);
+  watch_lanes(now);
   Report lean = snapshot_.now;
   lean.lanes.clear();
   if (readings_.empty()) {

@@ -47,13 +47,17 @@ class Monitor {
     Report report;
   };
 
-  // How many ports of each lane could not be claimed at some moment, by lane.
+  // Of a lane, at some moment.
+  struct Level {
+    std::uint32_t used = 0;  // ports that could not be claimed
+    std::uint64_t connects = 0;
+  };
   struct Levels {
     Clock::time_point at;
-    std::vector<std::pair<LaneKey, std::uint32_t>> used;
+    std::vector<std::pair<LaneKey, Level>> lanes;
   };
 
-  void estimate_halves(Clock::time_point now);
+  void watch_lanes(Clock::time_point now);
   void judge_life(Clock::time_point now);
   void look_for_successor(Clock::time_point now);
 

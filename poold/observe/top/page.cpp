@@ -35,6 +35,7 @@ constexpr HelpLine kHelp[] = {
     {"", ""},
     {"Rates are of the last interval, latencies of the last 10 s.", "rates: last moment"},
     {"USED% of a lane's ports cannot be claimed: in use, waiting, blocked.", "latencies: 10 s"},
+    {"CONN/S: connects in the last 10 s; one in eight is counted.", "conn/s: last 10 s"},
     {"TO HALF: until that is half of them, at the rate of the last 10 s.", "to half: in time"},
     {"More: docs/watching.md", "docs/watching.md"},
 };

@@ -231,6 +231,20 @@ TEST_F(TopCommand, SaysWhenHalfOfALaneIsUsed) {
   EXPECT_TRUE(terminal.shows(" over")) << terminal.screen();
 }
 
+// One in eight is counted, at random: of 4,000 the standard deviation is 167.
+TEST_F(TopCommand, ConnectsOfALaneAreCounted) {
+  poold.make_lanes({kEcho});
+  const auto counted = [&] {
+    return lane_of(poold.status(), kEcho).at("connects").get<std::uint64_t>();
+  };
+  const std::uint64_t before = counted();
+  const Terminal terminal(80, 24, on_screen());
+  ASSERT_TRUE(terminal.shows("CONN/S")) << terminal.screen();
+  EXPECT_EQ(run_guest("echo_often", poold.shim(), {kEcho, "4000"}), GuestResult{});
+  EXPECT_GT(counted() - before, 4000 - 6 * 167);
+  EXPECT_LT(counted() - before, 4000 + 6 * 167);
+}
+
 GUEST(refused_connects) {
   for (int i = 0; i < 50; ++i) CHECK_THAT(connected_socket(SocketAddress("127.0.0.1:9")) < 0);
 }

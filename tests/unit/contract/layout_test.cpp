@@ -115,8 +115,8 @@ std::map<std::string, Place> fields_of_LaneHints() {
           PORTPOOL_FIELD(L, top),           PORTPOOL_FIELD(L, rejections),
           PORTPOOL_FIELD(L, exhausted),     PORTPOOL_FIELD(L, last_used_beat),
           PORTPOOL_FIELD(L, next_probe_ns), PORTPOOL_FIELD(L, relieved),
-          PORTPOOL_FIELD(L, rewritten),     PORTPOOL_FIELD(L, mid),
-          PORTPOOL_FIELD(L, words)};
+          PORTPOOL_FIELD(L, rewritten),     PORTPOOL_FIELD(L, connects),
+          PORTPOOL_FIELD(L, mid),           PORTPOOL_FIELD(L, words)};
 }
 
 std::map<std::string, Place> fields_of_Shard() {
@@ -265,7 +265,7 @@ TEST(LayoutPage, ListsLeaveNoFieldOut) {
   // Bytes that alignment leaves unused.
   const std::map<std::string, std::size_t> padding = {
       {"DirectoryEntry", 12},   {"PortRules", 56},   {"BoundPorts", 60},
-      {"HintsHeader", 60 + 48}, {"RequestSlot", 16}, {"LaneHints", 12 + 24 + 2688},
+      {"HintsHeader", 60 + 48}, {"RequestSlot", 16}, {"LaneHints", 12 + 16 + 2688},
       {"Shard", 2560},          {"TraceEntry", 40},  {"AttachedProcess", 12},
       {"ExpectedClient", 56},   {"Attendance", 60}};
   for (const auto& [name, structure] : compiled()) {

@@ -171,6 +171,25 @@ TEST(TopPage, TimeToHalf) {
   EXPECT_EQ(lane_column("to_half", LaneColumns::watched), LaneColumn::to_half);
 }
 
+TEST(TopPage, ConnectsASecond) {
+  Snapshot s = snapshot();
+  EXPECT_FALSE(has(draw(s, {}, 132, 24), "CONN/S")) << "nobody has watched";
+  for (std::size_t i = 0; i < s.now.lanes.size(); ++i) {
+    s.now.lanes[i].to_half = 0;
+    s.now.lanes[i].connect_rate = i == 1 ? 1234.5 : 0.0;
+  }
+  View view;
+  view.order = {LaneColumn::connect_rate, false};
+  for (const std::size_t width : {std::size_t{80}, std::size_t{132}}) {
+    const std::string page = draw(s, view, width, 24);
+    EXPECT_TRUE(has(page, "CONN/Sv")) << page;
+    EXPECT_TRUE(has(page, short_rate(1234.5))) << page;
+    const std::string first = to_text(destination_of(s.now.lanes[1].key));
+    EXPECT_LT(page.find(first), page.find(to_text(destination_of(s.now.lanes[0].key)))) << page;
+  }
+  EXPECT_EQ(lane_column("conn/s", LaneColumns::watched), LaneColumn::connect_rate);
+}
+
 TEST(TopPage, AFilterLooksAtPoolSourceAndDestination) {
   Snapshot s = snapshot();
   s.now.lanes[1].pool = "Edge";
