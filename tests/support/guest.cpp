@@ -43,6 +43,13 @@ void begin_attached(char** argv) {
   execv("/proc/self/exe", argv);
 }
 
+std::string tried(const char* variable, const char* of_this_build) {
+  const char* other = getenv(variable);
+  return other != nullptr ? other : of_this_build;
+}
+
+std::string sanitizer_path() { return tried("PORTPOOL_TEST_SANITIZER", SANITIZER_OF_THIS_BUILD); }
+
 int call(const std::string& name, const Arguments& arguments) {
   const auto found = registry().find(name);
   if (found == registry().end()) {
@@ -94,7 +101,7 @@ Under shim_at(const std::string& socket, const std::vector<std::string>& more) {
 }
 
 std::vector<std::string> preload_environment() {
-  const std::string sanitizer = PORTPOOL_TEST_SANITIZER;
+  const std::string sanitizer = sanitizer_path();
   const std::string preload = sanitizer.empty() ? shim_path() : sanitizer + ":" + shim_path();
   // The leak check would look through threads that the shim has nothing to do with.
   return {"LD_PRELOAD=" + preload, "ASAN_OPTIONS=detect_leaks=0"};
@@ -142,7 +149,8 @@ bool is_guest_call(int argc, char** argv, int& status) {
   return true;
 }
 
-std::string poold_path() { return PORTPOOL_TEST_POOLD; }
-std::string shim_path() { return PORTPOOL_TEST_SHIM; }
+std::string poold_path() { return tried("PORTPOOL_TEST_POOLD", POOLD_OF_THIS_BUILD); }
+std::string shim_path() { return tried("PORTPOOL_TEST_SHIM", SHIM_OF_THIS_BUILD); }
+bool is_sanitized() { return !sanitizer_path().empty(); }
 
 }  // namespace portpool::test

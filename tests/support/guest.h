@@ -90,7 +90,11 @@ GuestResult run_guest(const std::string& name, const Under& under, const Argumen
 // exit status.
 bool is_guest_call(int argc, char** argv, int& status);
 
+// What is tried: of this build, unless PORTPOOL_TEST_POOLD, _SHIM and _SANITIZER name another's
+// (the file tests/tried.env in its folder).
 std::string poold_path();
 std::string shim_path();
+// The library comes behind a sanitizer's.
+bool is_sanitized();
 
 }  // namespace portpool::test

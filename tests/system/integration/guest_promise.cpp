@@ -82,9 +82,7 @@ TEST(GuestPromise, MakesItsSystemCallsItself) {
 #if !defined(__x86_64__) && !defined(__aarch64__)
   GTEST_SKIP() << "by libc's syscall() on this architecture";
 #endif
-#ifdef PORTPOOL_SANITIZED
-  GTEST_SKIP() << "the sanitizer puts calls of its own in";
-#endif
+  if (is_sanitized()) GTEST_SKIP() << "the sanitizer puts calls of its own in";
   for_each_library([](const std::string& library) {
     const std::set<std::string> needed = symbols({"--undefined-only"}, library);
     EXPECT_TRUE(needed.contains("dlsym"));

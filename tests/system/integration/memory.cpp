@@ -134,9 +134,7 @@ GuestResult run_locking_program(const Under& under, const Arguments& arguments) 
 // Without the right to lock more than 2.5 MB above what it takes natively. What it maps later fits,
 // too.
 TEST_F(Memory, ASmallLimitOfLockedMemory) {
-#ifdef PORTPOOL_SANITIZED
-  GTEST_SKIP() << "the sanitizer takes more";
-#endif
+  if (is_sanitized()) GTEST_SKIP() << "the sanitizer takes more";
   const std::vector<long> size = figures(run_locking_program(native(), {"size"}));
   ASSERT_EQ(size.size(), 1U);
   const long limit = size[0] + 5 * kMiB / 2;
@@ -165,9 +163,7 @@ GUEST(dumps_core) {
 }
 
 TEST_F(Memory, CoreDumps) {
-#ifdef PORTPOOL_SANITIZED
-  GTEST_SKIP() << "the sanitizer's memory is dumped, too";
-#endif
+  if (is_sanitized()) GTEST_SKIP() << "the sanitizer's memory is dumped, too";
   const std::string pattern = read_whole_file("/proc/sys/kernel/core_pattern");
   if (!pattern.starts_with("core")) GTEST_SKIP() << "cores do not go to the directory: " << pattern;
   const auto core_size = [&](const Under& under) -> long {

@@ -125,9 +125,7 @@ TEST_F(EchoNet, CommandOfRunHasWhatItWasGiven) {
 }
 
 TEST_F(EchoNet, WhereNoThreadCanBeStarted) {
-#ifdef PORTPOOL_SANITIZED
-  GTEST_SKIP() << "the sanitizer needs threads itself";
-#endif
+  if (is_sanitized()) GTEST_SKIP() << "the sanitizer needs threads itself";
   if (geteuid() != 0) GTEST_SKIP() << "root alone can become somebody else";
   // A user whom nobody is, and a program that everybody may reach.
   const TempDir directory;

@@ -195,9 +195,7 @@ TEST_F(EchoNet, AMemberOfTheGroupCannotTakeOver) {
 
 // `poold run` ends with its command; its daemon is nobody's to replace.
 TEST_F(EchoNet, TheDaemonOfRunHasNoSuccessor) {
-#ifdef PORTPOOL_SANITIZED
-  GTEST_SKIP() << "a sanitized shim needs the sanitizer's library before it";
-#endif
+  if (is_sanitized()) GTEST_SKIP() << "a sanitized shim needs the sanitizer's library before it";
   Process run({poold_path(), "run", "--source", "127.0.0.1", "--mode", "pool", "--", "sh", "-c",
                "echo $PORTPOOL_SOCKET; read line"});
   run.wait_for_output("sock");
