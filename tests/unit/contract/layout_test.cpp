@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <array>
 #include <fstream>
 #include <map>
 #include <regex>
@@ -11,6 +12,8 @@
 
 namespace portpool::test {
 namespace {
+
+const std::string kSource = PORTPOOL_SOURCE;
 
 struct Place {
   std::size_t offset;
@@ -217,8 +220,8 @@ Structs compiled() {
 Structs documented() {
   static const std::regex kHeading("### `(\\w+)` \\((\\d+) bytes\\)");
   static const std::regex kRow("\\| `(\\w+)` \\| (\\d+) \\| (\\d+) \\| ([^|]+) \\|");
-  std::ifstream page(PORTPOOL_LAYOUT_PAGE);
-  EXPECT_TRUE(page) << PORTPOOL_LAYOUT_PAGE;
+  std::ifstream page(kSource + "/docs/layout.md");
+  EXPECT_TRUE(page);
   Structs structs;
   Struct* current = nullptr;
   std::string line;
@@ -276,12 +279,16 @@ TEST(LayoutPage, ListsLeaveNoFieldOut) {
   }
 }
 
-TEST(LayoutPage, NamesTheVersion) {
-  std::ifstream page(PORTPOOL_LAYOUT_PAGE);
-  const std::string text{std::istreambuf_iterator<char>(page), {}};
-  EXPECT_NE(text.find("layout version " + std::to_string(kLayoutMajor) + "." +
-                      std::to_string(kLayoutMinor)),
-            std::string::npos);
+TEST(Pages, NameTheVersion) {
+  const std::string version = std::to_string(kLayoutMajor) + "." + std::to_string(kLayoutMinor);
+  for (const auto& [name, before, after] :
+       {std::array{"docs/layout.md", "layout version ", ","},
+        std::array{"docs/compare.md", "same layout (", ")"},
+        std::array{"CHANGELOG.md", "\nLayout ", ". "}, std::array{"README.md", ", layout ", ")"}}) {
+    std::ifstream page(kSource + "/" + name);
+    const std::string text{std::istreambuf_iterator<char>(page), {}};
+    EXPECT_NE(text.find(before + version + after), std::string::npos) << name;
+  }
 }
 
 TEST(Layout, MagicReadsAsTextInMemory) {
