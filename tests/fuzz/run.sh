@@ -34,6 +34,7 @@ cmake --build --preset fuzz >build/fuzz/build.log || {
   exit 1
 }
 
+# One input takes milliseconds; the limit is for machines that have other things to do.
 # one TARGET: prints its line; fails when something was found.
 one() {
   local target=$1 seconds=$2 log=build/fuzz/$1.log corpus=tests/fuzz/corpus/$1 status=0
@@ -42,7 +43,7 @@ one() {
   local folders=("$new" "$corpus")
   [ ! -d "tests/fuzz/found/$target" ] || folders+=("tests/fuzz/found/$target")
   UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 "build/fuzz/tests/fuzz_$target" \
-    -max_total_time="$seconds" -timeout=25 -rss_limit_mb=2048 -print_final_stats=1 \
+    -max_total_time="$seconds" -timeout=120 -rss_limit_mb=2048 -print_final_stats=1 \
     -artifact_prefix="$found/" "${folders[@]}" >"$log" 2>&1 || status=$?
   local runs coverage
   runs=$(sed -n 's/^stat::number_of_executed_units: *//p' "$log")
