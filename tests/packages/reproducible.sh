@@ -8,13 +8,14 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 work=$(mktemp -d "${TMPDIR:-/tmp}/portpool-reproducible.XXXXXX")
 trap 'rm -rf --one-file-system "$work"' EXIT
+commit=$(git rev-parse HEAD)
 
 # build FOLDER ENVIRONMENT...
 build() {
   local folder=$1
   shift
   mkdir -p "$folder"
-  git archive HEAD | tar -x -C "$folder"
+  git archive "$commit" | tar -x -C "$folder"
   # shellcheck disable=SC2016
   env CCACHE_DISABLE=1 "$@" bash -euc '
     cd "$0"
