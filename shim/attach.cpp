@@ -12,6 +12,7 @@
 #include <cstddef>
 #include <cstring>
 
+#include "portpool/crash_point.h"
 #include "portpool/handover.h"
 #include "portpool/linux.h"
 #include "portpool/memory_file.h"
@@ -293,6 +294,7 @@ bool install(const Answer& answer, const OwnDescriptor& socket, FallbackReason& 
       check = SegmentCheck::other_namespace;
     }
     if (check != SegmentCheck::ok) why = reason_for(check);
+    PORTPOOL_CRASH_POINT(in_attach);
     done = check == SegmentCheck::ok && settle(candidate);
   }
   candidate.structure.unmap();

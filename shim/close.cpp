@@ -6,6 +6,7 @@
 
 #include <ctime>
 
+#include "portpool/crash_point.h"
 #include "portpool/system_call.h"
 #include "shim/calls.h"
 #include "shim/lanes.h"
@@ -59,6 +60,7 @@ int close_call(int fd) {
   if (!state.holds_port() || !is_active()) return real().close(fd);
   const Release how = release_at_close(fd, state);
   const int result = real().close(fd);
+  PORTPOOL_CRASH_POINT(before_release);
   give_back(state, how);
   return result;
 }

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "portpool/bound_ports.h"
+#include "portpool/crash_point.h"
 #include "portpool/endpoint.h"
 #include "portpool/lane.h"
 #include "portpool/system_call.h"
@@ -355,6 +356,7 @@ class PoolCall {
   // One claimed port; by bind() alone or, with `may_share` or when others have it, shared. On
   // `finished` the call's result is in `result` and errno.
   Outcome try_port(const ClaimedPort& port, bool may_share, int& result) {
+    PORTPOOL_CRASH_POINT(after_claim);
     const bool shared = may_share || port.standing != Standing::free;
     const PinResult pinned = pin(port, shared);
     if (pinned != PinResult::done) {
@@ -369,8 +371,10 @@ class PoolCall {
     hold(port.lane, port.port);
     // Before the call: a thread cancelled in it leaves the port to close().
     set_socket_state(call_.fd, state_);
+    PORTPOOL_CRASH_POINT(before_connect);
     result = real().connect(call_.fd, call_.address, call_.length);
     const int error = errno_of(result);
+    PORTPOOL_CRASH_POINT(after_connect);
     if (!state_.stuck) {
       if (error == EADDRNOTAVAIL) return let_go(Release::rejected, Outcome::next_port);
       if (names_sources() && is_source_error(error)) {

@@ -9,6 +9,7 @@
 
 #include "daemon/log.h"
 #include "lanes/lane_update.h"
+#include "portpool/crash_point.h"
 
 namespace portpool {
 namespace {
@@ -204,6 +205,7 @@ bool Answers::fill_next() {
   const LaneTruth nothing(work_.expected(*record));
   if (truth == nullptr) truth = &nothing;
   fill_lane(work_.hints(*record), *record, *truth, work_.blocked);
+  PORTPOOL_CRASH_POINT(lane_filled);
   record->filled = true;
   record->holds_ports = holds_ports(*record, *truth);
   record->has_sockets = has_sockets(*truth);

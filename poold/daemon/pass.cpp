@@ -8,6 +8,7 @@
 
 #include "daemon/log.h"
 #include "lanes/lane_update.h"
+#include "portpool/crash_point.h"
 
 namespace portpool {
 namespace {
@@ -137,6 +138,7 @@ void Pass::update(const LaneTruth& truth) {
   if (walk_->complete) {
     look_again(*record);
     changes_ += update_lane(lane, *record, truth, work_.blocked).total();
+    PORTPOOL_CRASH_POINT(in_reconcile);
     plenty_now_ &= work_.note_supply(*record, &truth);
     record->holds_ports = holds_ports(*record, truth);
     record->has_sockets = has_sockets(truth);

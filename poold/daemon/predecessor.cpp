@@ -13,6 +13,7 @@
 
 #include "base/descriptor_passing.h"
 #include "base/error.h"
+#include "portpool/crash_point.h"
 #include "portpool/handover.h"
 
 namespace portpool {
@@ -109,6 +110,7 @@ std::string Predecessor::layout() const {
 }
 
 void Predecessor::become_owner() {
+  PORTPOOL_CRASH_POINT(before_ready);
   if (!say(TakeOverStep::ready)) return;
   await();
   TakeOverMessage message;
@@ -121,9 +123,13 @@ void Predecessor::become_owner() {
                     "try again",
                     pid_));
   }
+  PORTPOOL_CRASH_POINT(has_become_owner);
 }
 
-void Predecessor::say_running(bool adopted) { say(TakeOverStep::running, adopted ? 1 : 0); }
+void Predecessor::say_running(bool adopted) {
+  PORTPOOL_CRASH_POINT(before_running);
+  say(TakeOverStep::running, adopted ? 1 : 0);
+}
 
 bool Predecessor::hear_clients(std::vector<pid_t>& clients) {
   std::byte part[4096];

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "base/descriptor_passing.h"
+#include "portpool/crash_point.h"
 
 namespace portpool {
 namespace {
@@ -71,6 +72,7 @@ Successor::End Successor::hand_over(const Estate& estate, const std::function<vo
   if (!send_with_descriptors(connection_.get(), bytes_of(message), estate.descriptors)) {
     return End::kept;
   }
+  PORTPOOL_CRASH_POINT(handing_over);
   const int listener = estate.descriptors[kListener];
   const Heard ready = hear(TakeOverStep::ready, message, kReadyPatience, listener, meanwhile);
   if (ready != Heard::expected) {
@@ -79,6 +81,7 @@ Successor::End Successor::hand_over(const Estate& estate, const std::function<vo
   }
   let_go();
   if (!say(TakeOverStep::yours)) return End::taken_back;
+  PORTPOOL_CRASH_POINT(handed_over);
   switch (hear(TakeOverStep::running, message, kRunningPatience, listener, meanwhile)) {
     case Heard::gone:
       return End::taken_back;

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "lanes/lane_update.h"
+#include "portpool/crash_point.h"
 
 namespace portpool {
 
@@ -59,6 +60,7 @@ LaneRecord* LaneTable::add(const LaneKey& key, std::uint32_t pool, kernel::PortR
   record->range = range;
   LaneInfo& lane = info(*record);
   store_key(lane.key, key);
+  PORTPOOL_CRASH_POINT(in_lane);
   lane.low.store(0, std::memory_order_relaxed);
   lane.full.store(0, std::memory_order_relaxed);
   lane.crowding.store(0, std::memory_order_relaxed);

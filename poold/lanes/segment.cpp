@@ -14,6 +14,7 @@
 
 #include "base/clock.h"
 #include "base/mapping.h"
+#include "portpool/crash_point.h"
 #include "portpool/handover.h"
 #include "portpool/memory_file.h"
 
@@ -138,6 +139,7 @@ void StructureWriter::write_entry(std::uint32_t place, const LaneKey& key,
   entry.sequence.store(sequence | 1U, std::memory_order_relaxed);
   std::atomic_thread_fence(std::memory_order_release);
   store_key(entry.key, key);
+  PORTPOOL_CRASH_POINT(in_answer);
   entry.flags.store(choice.flags, std::memory_order_relaxed);
   entry.lane_count.store(choice.count, std::memory_order_relaxed);
   for (std::uint32_t i = 0; i < choice.count; ++i) {
