@@ -12,7 +12,7 @@
 #include <random>
 #include <string>
 
-#include "stress/driver.h"
+#include "support/walk/random_walk.h"
 
 namespace portpool::test {
 namespace {
@@ -25,7 +25,7 @@ std::uint64_t from_environment(const char* name, std::uint64_t otherwise) {
   return value != nullptr ? std::strtoull(value, nullptr, 10) : otherwise;
 }
 
-void stress(const StressShape& shape) {
+void stress(const WalkShape& shape) {
   const std::uint64_t seconds = from_environment("PORTPOOL_STRESS_SECONDS", 6);
   const std::uint64_t seed =
       from_environment("PORTPOOL_STRESS_SEED", std::random_device{}() % 1'000'000);
@@ -39,7 +39,7 @@ void stress(const StressShape& shape) {
   std::fflush(stdout);
   SCOPED_TRACE("the same again: " + again);
 
-  StressDriver driver(shape, seed);
+  RandomWalk driver(shape, seed);
   const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(seconds);
   do {
     for (int i = 0; i < kStepsPerRound && !testing::Test::HasFailure(); ++i) driver.step();
@@ -47,7 +47,7 @@ void stress(const StressShape& shape) {
   } while (!testing::Test::HasFailure() && std::chrono::steady_clock::now() < end);
   if (!testing::Test::HasFailure()) driver.finish();
 
-  const StressCounts& counts = driver.counts();
+  const WalkCounts& counts = driver.counts();
   std::printf(
       "%llu steps, %llu connects; by the pool %llu, by the kernel %llu; rejections %llu; "
       "EADDRNOTAVAIL: %llu natively too, %llu not at the next try, %llu after a bind(); "

@@ -100,9 +100,9 @@ Under shim_at(const std::string& socket, const std::vector<std::string>& more) {
   return under;
 }
 
-std::vector<std::string> preload_environment() {
+std::vector<std::string> preload_environment(const std::string& library) {
   const std::string sanitizer = sanitizer_path();
-  const std::string preload = sanitizer.empty() ? shim_path() : sanitizer + ":" + shim_path();
+  const std::string preload = sanitizer.empty() ? library : sanitizer + ":" + library;
   // The leak check would look through threads that the shim has nothing to do with.
   return {"LD_PRELOAD=" + preload, "ASAN_OPTIONS=detect_leaks=0"};
 }

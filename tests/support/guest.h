@@ -24,6 +24,13 @@
 
 namespace portpool::test {
 
+// What is tried: of this build, unless PORTPOOL_TEST_POOLD, _SHIM and _SANITIZER name another's
+// (the file tests/tried.env in its folder).
+std::string poold_path();
+std::string shim_path();
+// The library comes behind a sanitizer's.
+bool is_sanitized();
+
 using Arguments = std::vector<std::string>;
 
 struct GuestRegistration {
@@ -65,7 +72,7 @@ inline const std::string kBeginAttached = "PORTPOOL_TEST_BEGIN_ATTACHED=1";
 
 // The variables that put a program under the shim, for Process. For sanitized builds they load the
 // sanitizer first.
-std::vector<std::string> preload_environment();
+std::vector<std::string> preload_environment(const std::string& library = shim_path());
 
 struct GuestResult {
   int status = 0;  // as of Process::wait()
@@ -89,12 +96,5 @@ GuestResult run_guest(const std::string& name, const Under& under, const Argumen
 // For main(): runs the guest that the command line names, if it names one; then `status` is its
 // exit status.
 bool is_guest_call(int argc, char** argv, int& status);
-
-// What is tried: of this build, unless PORTPOOL_TEST_POOLD, _SHIM and _SANITIZER name another's
-// (the file tests/tried.env in its folder).
-std::string poold_path();
-std::string shim_path();
-// The library comes behind a sanitizer's.
-bool is_sanitized();
 
 }  // namespace portpool::test

@@ -22,8 +22,9 @@ GUEST(support_touch) {
   }
 }
 
-Poold::Poold(const std::string& config) : socket_(directory_.file("poold.sock")) {
-  command_ = {poold_path(), "serve", "--socket", socket_};
+Poold::Poold(const std::string& config, const std::string& program)
+    : socket_(directory_.file("poold.sock")) {
+  command_ = {program, "serve", "--socket", socket_};
   std::string text = config;
   const char* strategy = std::getenv("PORTPOOL_TEST_STRATEGY");
   if (strategy != nullptr && text.find("strategy = ") == std::string::npos) {
@@ -46,16 +47,20 @@ Poold::~Poold() {
 
 void Poold::start() {
   process_ = std::make_unique<Process>(command_);
-  const bool answers = eventually([&] {
+  const bool answering = eventually([&] {
     if (!process_->running()) throw std::runtime_error("poold ended: " + process_->err());
-    Process probe({poold_path(), "status", "--json"}, {"PORTPOOL_SOCKET=" + socket_});
-    return probe.wait() == 0;
+    return answers();
   });
-  if (!answers) throw std::runtime_error("poold does not answer: " + process_->err());
+  if (!answering) throw std::runtime_error("poold does not answer: " + process_->err());
+}
+
+bool Poold::answers() const {
+  Process probe({command_[0], "status", "--json"}, {"PORTPOOL_SOCKET=" + socket_});
+  return probe.wait() == 0;
 }
 
 nlohmann::json Poold::status() const {
-  Process command({poold_path(), "status", "--json"}, {"PORTPOOL_SOCKET=" + socket_});
+  Process command({command_[0], "status", "--json"}, {"PORTPOOL_SOCKET=" + socket_});
   // 1 is a warning: the daemon has not been seen alive of late.
   if (const int status = command.wait(); status > 1) {
     throw std::runtime_error("poold status: exit " + std::to_string(status) + ": " + command.err());
@@ -96,10 +101,19 @@ void Poold::restart() {
   start();
 }
 
-void Poold::take_over() {
+void Poold::reload(const std::string& config) {
+  directory_.write("poold.toml", config);
+  process_->signal(SIGHUP);
+}
+
+std::unique_ptr<Process> Poold::start_successor() const {
   std::vector<std::string> command = command_;
   command.emplace_back("--take-over");
-  auto successor = std::make_unique<Process>(command);
+  return std::make_unique<Process>(command);
+}
+
+void Poold::take_over() {
+  auto successor = start_successor();
   const bool taken = eventually([&] {
     if (!successor->running()) throw std::runtime_error("successor: " + successor->err());
     return !process_->running();

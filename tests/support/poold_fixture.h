@@ -18,8 +18,8 @@ namespace portpool::test {
 class Poold {
  public:
   // `config`: the text of a configuration file; none is given to poold when it is empty. Where it
-  // names no strategy, the environment's PORTPOOL_TEST_STRATEGY does.
-  explicit Poold(const std::string& config = "");
+  // names no strategy, the environment's PORTPOOL_TEST_STRATEGY does. `program`: another poold.
+  explicit Poold(const std::string& config = "", const std::string& program = poold_path());
   // Ends it by SIGTERM when that has not happened yet; a bad end is a test failure.
   ~Poold();
   Poold(const Poold&) = delete;
@@ -35,6 +35,8 @@ class Poold {
     return shim_at(socket_, more);
   }
 
+  // Whether `poold status` succeeds: not where the daemon is dead, stopped or just starting.
+  bool answers() const;
   // `poold status --json`; throws when that fails or is not JSON.
   nlohmann::json status() const;
   // Waits until what `poold status --json` says satisfies `condition`; false after a minute.
@@ -53,9 +55,15 @@ class Poold {
   void kill();
   // A new daemon on the same socket. Ends the old one when it still runs.
   void restart();
+  // Another configuration, of which it is told by SIGHUP.
+  void reload(const std::string& config);
   // A new one takes over from the one that runs, which ends well. Throws when that does not happen.
   void take_over();
   std::vector<std::string> command() const { return command_; }
+  // Starts another one, which is to take over, and awaits nothing. Then, when the one that runs
+  // has ended, goes on with that.
+  std::unique_ptr<Process> start_successor() const;
+  void go_on_with(std::unique_ptr<Process> successor) { process_ = std::move(successor); }
 
  private:
   void start();

@@ -1,4 +1,4 @@
-#include "stress/driver.h"
+#include "support/walk/random_walk.h"
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
@@ -13,11 +13,12 @@
 #include <queue>
 #include <sstream>
 #include <system_error>
+#include <tuple>
 
-#include "stress/kernel_table.h"
-#include "stress/lane_check.h"
 #include "support/eventually.h"
 #include "support/sockets.h"
+#include "support/walk/kernel_table.h"
+#include "support/walk/lane_check.h"
 
 namespace portpool::test {
 namespace {
@@ -34,9 +35,7 @@ constexpr int kRetries = 3;
 constexpr std::size_t kUnanswered = 100;
 const std::vector<std::string> kDestinations{"127.0.0.1:9001", "127.0.0.1:9002", "[::1]:9001"};
 
-std::string source_for(const std::string& destination) {
-  return destination.starts_with('[') ? "::1" : "127.0.0.1";
-}
+const std::string kEnded = "ended";
 
 std::vector<std::string> words_of(const std::string& line) {
   std::istringstream in(line);
@@ -61,11 +60,11 @@ std::mt19937_64 generator_for(std::uint64_t seed, std::uint64_t step) {
 
 }  // namespace
 
-StressDriver::StressDriver(const StressShape& shape, std::uint64_t seed)
+RandomWalk::RandomWalk(const WalkShape& shape, std::uint64_t seed)
     : shape_(shape),
       seed_(seed),
       random_(generator_for(seed, 0)),
-      poold_(std::string("strategy = \"") + shape.strategy + "\"\n") {
+      poold_(std::string("strategy = \"") + shape.strategy + "\"\n", shape.poold) {
   int ends[2];
   if (pipe2(ends, O_CLOEXEC) != 0) {
     throw std::system_error(errno, std::generic_category(), "pipe");
@@ -80,37 +79,93 @@ StressDriver::StressDriver(const StressShape& shape, std::uint64_t seed)
   native_ = std::make_unique<Worker>(native(), lifeline_.get());
 }
 
-StressDriver::~StressDriver() {
+RandomWalk::~RandomWalk() {
   while (!children_.empty()) end_child(children_.begin()->first);
   workers_.clear();
   native_.reset();
 }
 
-void StressDriver::start_worker(std::size_t index) {
-  workers_[index] =
-      std::make_unique<Worker>(is_shimmed(index) ? poold_.shim() : native(), lifeline_.get());
+void RandomWalk::start_worker(std::size_t index) {
+  workers_[index].reset();
+  Under under = native();
+  if (is_shimmed(index)) under = poold_.shim(preload_environment(shape_.shim));
+  workers_[index] = std::make_unique<Worker>(under, lifeline_.get());
 }
 
-bool StressDriver::is_shimmed(std::size_t worker) const { return worker < kShimmed; }
+void RandomWalk::replace_worker(std::size_t index) {
+  ended_.erase(index);
+  start_worker(index);  // ends the old one
+  for (auto& [id, connection] : connections_) {
+    if (connection.worker == index) connection.owner_alive = false;
+  }
+  drop_closed();
+  std::erase_if(held_ports_, [&](const auto& entry) { return entry.second.first == index; });
+}
 
-void StressDriver::note(const std::string& text) {
+void RandomWalk::replace_ended() {
+  while (!ended_.empty()) replace_worker(*ended_.begin());
+}
+
+void RandomWalk::worker_ended(std::size_t /*worker*/, const std::runtime_error& error) {
+  throw error;
+}
+
+void RandomWalk::send(std::size_t worker, const std::string& command) {
+  if (ended_.contains(worker)) return;
+  try {
+    workers_[worker]->send(command);
+  } catch (const std::system_error& error) {
+    worker_ended(worker, error);
+    ended_.insert(worker);
+  }
+}
+
+std::string RandomWalk::answer_of(std::size_t worker) {
+  if (ended_.contains(worker)) return kEnded;
+  before_answer(worker);
+  try {
+    return workers_[worker]->answer();
+  } catch (const std::runtime_error& error) {
+    worker_ended(worker, error);
+    ended_.insert(worker);
+    return kEnded;
+  }
+}
+
+std::string RandomWalk::ask(std::size_t worker, const std::string& command) {
+  send(worker, command);
+  std::string answer = answer_of(worker);
+  replace_ended();
+  return answer;
+}
+
+bool RandomWalk::is_shimmed(std::size_t worker) const { return worker < kShimmed; }
+
+void RandomWalk::note(const std::string& text) {
   history_.push_back(std::to_string(counts_.steps) + ": " + text);
   if (history_.size() > kHistory) history_.pop_front();
 }
 
-std::string StressDriver::history() const {
+std::string RandomWalk::history() const {
   std::string text = "last steps:\n";
   for (const std::string& line : history_) text += "  " + line + "\n";
   return text;
 }
 
-std::pair<int, int> StressDriver::range() const {
-  const int size[] = {shape_.ports, shape_.ports / 2, shape_.ports + shape_.ports / 2};
+std::pair<int, int> RandomWalk::range() const {
+  const int size[] = {shape_.ports, (shape_.ports + 1) / 2, shape_.ports + shape_.ports / 2};
   return {kLow, kLow + size[range_choice_] - 1};
 }
 
-void StressDriver::step() {
-  random_ = generator_for(seed_, ++counts_.steps);
+void RandomWalk::step() {
+  begin_step();
+  random_step();
+  check_table();
+}
+
+void RandomWalk::begin_step() { random_ = generator_for(seed_, ++counts_.steps); }
+
+void RandomWalk::random_step() {
   const int dice = pick(1000);
   if (dice < 600) {
     burst();
@@ -136,11 +191,10 @@ void StressDriver::step() {
     release_port();
   }
   if (pick(4) == 0) usleep(static_cast<useconds_t>(pick(20'000)));
-  check_table();
 }
 
 // Several workers at once, each with a connection to make or to close.
-void StressDriver::burst() {
+void RandomWalk::burst() {
   std::vector<std::size_t> who(workers_.size());
   for (std::size_t i = 0; i < who.size(); ++i) who[i] = i;
   std::shuffle(who.begin(), who.end(), random_);
@@ -154,17 +208,17 @@ void StressDriver::burst() {
 }
 
 // Many connections of one worker to one destination: the last ports are reached.
-void StressDriver::flood() {
+void RandomWalk::flood() {
   const auto worker = static_cast<std::size_t>(pick(static_cast<int>(workers_.size())));
   const std::string& destination = kDestinations[static_cast<std::size_t>(pick(3))];
   std::vector<Order> orders;
-  for (int left = shape_.ports / 4 + pick(shape_.ports / 2); left > 0; --left) {
+  for (int left = shape_.ports / 4 + pick(shape_.ports / 2 + 1); left > 0; --left) {
     orders.push_back({worker, next_id_++, destination, "plain"});
   }
   carry_out(orders);
 }
 
-void StressDriver::close_many() {
+void RandomWalk::close_many() {
   std::vector<Order> orders;
   for (std::size_t worker = 0; worker < workers_.size(); ++worker) {
     if (pick(2) == 0) continue;
@@ -178,16 +232,17 @@ void StressDriver::close_many() {
   carry_out(orders);
 }
 
-StressDriver::Order StressDriver::connect_order(std::size_t worker) {
-  const int how = pick(4);
+RandomWalk::Order RandomWalk::connect_order(std::size_t worker) {
+  const int how = pick(6);
   return {worker, next_id_++, kDestinations[static_cast<std::size_t>(pick(3))],
           // Natively bind(address, 0) takes a port for every destination: it fails earlier.
           how == 0                         ? "nonblocking"
           : how == 1 && is_shimmed(worker) ? "bound"
+          : how < 4                        ? "lingering"
                                            : "plain"};
 }
 
-std::optional<StressDriver::Order> StressDriver::close_order(std::size_t worker) {
+std::optional<RandomWalk::Order> RandomWalk::close_order(std::size_t worker) {
   std::vector<int> own;
   for (const auto& [id, connection] : connections_) {
     if (connection.worker == worker && connection.owner_alive) own.push_back(id);
@@ -200,7 +255,7 @@ std::optional<StressDriver::Order> StressDriver::close_order(std::size_t worker)
                          : "reset"};
 }
 
-void StressDriver::carry_out(const std::vector<Order>& orders) {
+void RandomWalk::carry_out(const std::vector<Order>& orders) {
   std::string text;
   for (const Order& order : orders) {
     text += " w" + std::to_string(order.worker) + (order.destination.empty() ? " close " : " ") +
@@ -210,61 +265,73 @@ void StressDriver::carry_out(const std::vector<Order>& orders) {
   std::vector<std::string> answers(orders.size());
   std::vector<std::queue<std::size_t>> unanswered(workers_.size());
   const auto await_answer = [&](std::size_t worker) {
-    answers[unanswered[worker].front()] = workers_[worker]->answer();
+    answers[unanswered[worker].front()] = answer_of(worker);
     unanswered[worker].pop();
   };
   for (std::size_t i = 0; i < orders.size(); ++i) {
     const Order& order = orders[i];
     const std::string id = std::to_string(order.id);
     if (unanswered[order.worker].size() == kUnanswered) await_answer(order.worker);
-    workers_[order.worker]->send(order.destination.empty()
-                                     ? "close " + id + " " + order.how
-                                     : "connect " + id + " " + order.destination + " " + order.how);
+    send(order.worker, order.destination.empty()
+                           ? "close " + id + " " + order.how
+                           : "connect " + id + " " + order.destination + " " + order.how);
     unanswered[order.worker].push(i);
   }
   for (std::size_t worker = 0; worker < workers_.size(); ++worker) {
     while (!unanswered[worker].empty()) await_answer(worker);
   }
   // Only now: what follows may connect, too.
+  bool nothing_freed = ended_.empty();
   for (std::size_t i = 0; i < orders.size(); ++i) {
+    if (answers[i] == kEnded) continue;
     if (orders[i].destination.empty()) {
+      nothing_freed = false;
       note_close(orders[i]);
     } else {
-      note_connect(orders[i], answers[i]);
+      note_connected(orders[i], words_of(answers[i]));
+    }
+  }
+  replace_ended();
+  for (std::size_t i = 0; i < orders.size(); ++i) {
+    const std::vector<std::string> words = words_of(answers[i]);
+    if (words.at(0) == "failed") {
+      look_into(orders[i], std::stoi(words.at(1)), std::stoi(words.at(2)),
+                nothing_freed && !waiting_.contains(orders[i].destination));
     }
   }
 }
 
-void StressDriver::note_close(const Order& order) {
+void RandomWalk::note_close(const Order& order) {
   connections_.at(order.id).owner_alive = false;
   drop_closed();
 }
 
-void StressDriver::note_connect(const Order& order, const std::string& answer) {
+void RandomWalk::note_connected(const Order& order, const std::vector<std::string>& answer) {
   ++counts_.connects;
-  const std::vector<std::string> words = words_of(answer);
-  if (words.at(0) == "failed") {
-    look_into(order, std::stoi(words.at(1)), std::stoi(words.at(2)));
+  if (answer.at(0) == "failed") return;
+  if (answer.at(0) != "ok") {
+    ++counts_.wrong_connections;
+    ADD_FAILURE() << answer.at(0) << ": " << order.destination << "\n" << history();
     return;
   }
-  EXPECT_EQ(words.at(0), "ok") << answer << ": " << order.destination << "\n" << history();
-  connections_[order.id] = {order.worker,
-                            order.destination,
-                            static_cast<std::uint16_t>(std::stoi(words.at(1))),
-                            true,
-                            {}};
+  connections_[order.id] = {order.worker, order.destination,
+                            answer.at(2), static_cast<std::uint16_t>(std::stoi(answer.at(1))),
+                            true,         {}};
 }
 
-bool StressDriver::kernel_can(const Order& order) {
+bool RandomWalk::kernel_can(const Order& order) {
   return native_->ask("probe " + order.destination + " " + order.how).starts_with("ok");
 }
 
 // A connect() failed. Nothing else is going on now, so ports only become free: where the kernel's
 // own path still works, the same call must work too.
-void StressDriver::look_into(const Order& order, int error, int port) {
+void RandomWalk::look_into(const Order& order, int error, int port, bool nothing_freed) {
   // A bind(address, 0) that no daemon defers fails with the other of the two.
   const bool no_port = error == EADDRNOTAVAIL || (order.how == "bound" && error == EADDRINUSE);
-  EXPECT_TRUE(no_port) << error_name(error) << " " << order.destination << "\n" << history();
+  if (!no_port) {
+    ++counts_.wrong_errors;
+    ADD_FAILURE() << error_name(error) << " " << order.destination << "\n" << history();
+  }
   // The kernel's own search has the last word natively.
   if (!is_shimmed(order.worker)) return;
   // The program bound a port by itself where no daemon defers that: the kernel chose it at random,
@@ -275,22 +342,26 @@ void StressDriver::look_into(const Order& order, int error, int port) {
   }
   const bool bound = std::string(shape_.strategy) == "bind" && port != 0;
   if (bound) ++counts_.stuck;
+  if (nothing_freed && !bound && kernel_can(order)) {
+    ++counts_.wrong_errors;
+    ADD_FAILURE() << "w" << order.worker << " could not connect to " << order.destination << " ("
+                  << order.how << ") where the kernel's own path could\n"
+                  << history();
+    return;
+  }
   for (int retry = 0;; ++retry) {
     if (!kernel_can(order)) {
       ++counts_.exhausted;
       return;
     }
     const int id = next_id_++;
-    const std::string answer = workers_[order.worker]->ask("connect " + std::to_string(id) + " " +
-                                                           order.destination + " " + order.how);
+    const std::string answer = ask(
+        order.worker, "connect " + std::to_string(id) + " " + order.destination + " " + order.how);
+    if (answer == kEnded) continue;
     const std::vector<std::string> words = words_of(answer);
-    if (words.at(0) == "ok") {
+    note_connected({order.worker, id, order.destination, order.how}, words);
+    if (words.at(0) != "failed") {
       ++counts_.recovered;
-      connections_[id] = {order.worker,
-                          order.destination,
-                          static_cast<std::uint16_t>(std::stoi(words.at(1))),
-                          true,
-                          {}};
       return;
     }
     if (order.how == "bound" && words.at(2) != "0") {
@@ -302,6 +373,7 @@ void StressDriver::look_into(const Order& order, int error, int port) {
     if (stuck_again && retry < kRetries) continue;
     if (stuck_again) return;
     if (!kernel_can(order)) continue;
+    ++counts_.wrong_errors;
     ADD_FAILURE() << "w" << order.worker << " cannot connect to " << order.destination << " ("
                   << order.how << "): " << answer << " where the kernel's own path can\n"
                   << history() << poold_.status().dump(1);
@@ -309,9 +381,11 @@ void StressDriver::look_into(const Order& order, int error, int port) {
   }
 }
 
-void StressDriver::fork_child() {
+void RandomWalk::fork_child() {
   const auto worker = static_cast<std::size_t>(pick(static_cast<int>(workers_.size())));
-  const pid_t child = std::stoi(words_of(workers_[worker]->ask("fork")).at(1));
+  const std::string answer = ask(worker, "fork");
+  if (answer == kEnded) return;
+  const pid_t child = std::stoi(words_of(answer).at(1));
   note("w" + std::to_string(worker) + " forks " + std::to_string(child));
   children_[child] = worker;
   for (auto& [id, connection] : connections_) {
@@ -323,14 +397,14 @@ void StressDriver::fork_child() {
   }
 }
 
-void StressDriver::kill_child() {
+void RandomWalk::kill_child() {
   if (children_.empty()) return;
   const pid_t child = random_entry(children_, random_)->first;
   note("kill child " + std::to_string(child));
   end_child(child);
 }
 
-void StressDriver::end_child(pid_t child) {
+void RandomWalk::end_child(pid_t child) {
   kill(child, SIGKILL);
   // Its worker reaps it, or we do when the worker is gone.
   eventually([&] {
@@ -342,36 +416,31 @@ void StressDriver::end_child(pid_t child) {
   drop_closed();
 }
 
-void StressDriver::drop_closed() {
+void RandomWalk::drop_closed() {
   std::erase_if(connections_, [](const auto& entry) {
     return !entry.second.owner_alive && entry.second.children.empty();
   });
 }
 
-void StressDriver::kill_worker() {
+void RandomWalk::kill_worker() {
   const auto worker = static_cast<std::size_t>(pick(static_cast<int>(workers_.size())));
   note("kill -9 w" + std::to_string(worker));
-  start_worker(worker);  // replaces, and so kills, the old one
-  for (auto& [id, connection] : connections_) {
-    if (connection.worker == worker) connection.owner_alive = false;
-  }
-  drop_closed();
-  std::erase_if(held_ports_, [&](const auto& entry) { return entry.second.first == worker; });
+  replace_worker(worker);
 }
 
-void StressDriver::change_range() {
+void RandomWalk::change_range() {
   range_choice_ = pick(3);
   note("ip_local_port_range ends at " + std::to_string(range().second));
   net_.set_port_range(range().first, range().second);
 }
 
-void StressDriver::change_reuse() {
+void RandomWalk::change_reuse() {
   const std::string value = std::to_string(pick(3));
   note("tcp_tw_reuse " + value);
   net_.set_sysctl("net.ipv4.tcp_tw_reuse", value);
 }
 
-void StressDriver::restart_daemon() {
+void RandomWalk::restart_daemon() {
   note("kill -9 poold, and a new one");
   collect_counts();
   poold_.kill();
@@ -380,7 +449,7 @@ void StressDriver::restart_daemon() {
 }
 
 // A foreign program binds a port of the range without connecting: no lane may use it.
-void StressDriver::hold_port() {
+void RandomWalk::hold_port() {
   const std::size_t worker = kShimmed + static_cast<std::size_t>(pick(kForeign));
   const auto port = static_cast<std::uint16_t>(kLow + pick(shape_.ports));
   const int id = next_id_++;
@@ -391,7 +460,7 @@ void StressDriver::hold_port() {
   if (answer == "ok") held_ports_[id] = {worker, port};
 }
 
-void StressDriver::release_port() {
+void RandomWalk::release_port() {
   if (held_ports_.empty()) return;
   const auto held = random_entry(held_ports_, random_);
   note("release of port " + std::to_string(held->second.second));
@@ -399,78 +468,106 @@ void StressDriver::release_port() {
   held_ports_.erase(held);
 }
 
-std::set<std::uint16_t> StressDriver::blocked_ports() const {
+std::set<std::uint16_t> RandomWalk::blocked_ports() const {
   std::set<std::uint16_t> ports;
   for (const auto& [id, held] : held_ports_) ports.insert(held.second);
   return ports;
 }
 
-// Each connection that somebody holds is in the kernel's table, with the port its worker saw.
-void StressDriver::check_table() const {
-  const std::vector<TableRow> table = read_kernel_table();
-  std::set<std::pair<std::string, std::uint16_t>> established;
-  for (const TableRow& row : table) {
-    if (row.state == TCP_ESTABLISHED) established.emplace(row.remote, row.local_port);
+// Each connection that somebody holds is in the kernel's table, with the address and port that its
+// worker saw.
+void RandomWalk::check_table() {
+  using Ends = std::tuple<std::string, std::string, std::uint16_t>;
+  std::set<Ends> established;
+  waiting_.clear();
+  for (const TableRow& row : read_kernel_table()) {
+    if (row.state == TCP_ESTABLISHED) {
+      established.emplace(row.remote, row.local_address, row.local_port);
+    }
+    if (row.time_wait_timer) waiting_.insert(row.remote);
   }
-  std::set<std::pair<std::string, std::uint16_t>> held;
+  std::set<Ends> held;
   for (const auto& [id, connection] : connections_) {
-    const std::pair ports{connection.destination, connection.port};
-    EXPECT_TRUE(established.contains(ports))
-        << connection.destination << " from port " << connection.port << " is not established\n"
-        << history();
-    EXPECT_TRUE(held.insert(ports).second)
-        << "two connections " << connection.destination << " from port " << connection.port << "\n"
-        << history();
+    const Ends ends{connection.destination, connection.source, connection.port};
+    const bool there = established.contains(ends);
+    if (there && held.insert(ends).second) continue;
+    ++counts_.wrong_connections;
+    ADD_FAILURE() << connection.destination << " from port " << connection.port
+                  << (there ? " is held twice\n" : " is not established\n") << history();
   }
 }
 
-void StressDriver::rest() {
+void RandomWalk::rest() {
   note("rest");
   // With a daemon that came a moment ago there would be no lane to compare.
+  auto since = std::chrono::steady_clock::now();
   EXPECT_TRUE(eventually([&] {
-    workers_[0]->ask("probe " + kDestinations[0] + " plain");
+    since = std::chrono::steady_clock::now();
+    ask(0, "probe " + kDestinations[0] + " plain");
     return !poold_.status().at("lanes").empty();
   })) << "no lane\n"
       << history();
   for (std::size_t i = 0; i < workers_.size(); ++i) {
-    const std::string answer = workers_[i]->ask("echo-all");
-    EXPECT_TRUE(answer.starts_with("ok")) << "w" << i << ": " << answer << "\n" << history();
+    const std::string answer = ask(i, "echo-all");
+    if (answer.starts_with("ok")) continue;
+    ++counts_.wrong_connections;
+    ADD_FAILURE() << "w" << i << ": " << answer << "\n" << history();
   }
-  std::string differences;
+  LaneDifferences found;
   std::size_t lanes = 0;
   const bool agree = eventually([&] {
     const std::vector<TableRow> before = read_kernel_table();
     const nlohmann::json status = poold_.status();
-    differences = before == read_kernel_table()
-                      ? lane_differences(status, before, range(), blocked_ports())
-                      : "the kernel's table does not come to rest";
-    lanes = status.at("lanes").size();
-    return differences.empty();
-  });
-  counts_.lanes_compared += lanes;
-  EXPECT_TRUE(agree) << differences << history() << poold_.status().dump(1) << "\npoold said:\n"
-                     << poold_.process().err();
-  const std::vector<TableRow> table = read_kernel_table();
-  for (const std::string& destination : kDestinations) {
-    std::set<std::uint16_t> held;
-    for (const auto& [id, connection] : connections_) {
-      if (connection.destination == destination) held.insert(connection.port);
+    if (before == read_kernel_table()) {
+      found = lane_differences(status, before, range(), blocked_ports());
+    } else {
+      found.text = "the kernel's table does not come to rest";
     }
-    EXPECT_EQ(ports_between(table, source_for(destination), destination).used, held)
-        << destination << ": sockets that nobody should have, or that somebody lost\n"
-        << history();
-  }
+    lanes = status.at("lanes").size();
+    return found.text.empty();
+  });
+  counts_.worst_recovery =
+      std::max(counts_.worst_recovery, std::chrono::duration_cast<std::chrono::milliseconds>(
+                                           std::chrono::steady_clock::now() - since));
+  counts_.lanes_compared += lanes;
+  if (!agree) counts_.ports_lost += static_cast<std::uint64_t>(found.ports_lost);
+  EXPECT_TRUE(agree) << found.text << history() << poold_.status().dump(1) << "\npoold said:\n"
+                     << poold_.process().err();
+  check_held();
   check_table();
 }
 
-void StressDriver::collect_counts() {
+// Nobody else has a connection.
+void RandomWalk::check_held() {
+  using Ends = std::pair<std::string, std::uint16_t>;
+  const std::vector<TableRow> table = read_kernel_table();
+  for (const std::string& destination : kDestinations) {
+    std::set<Ends> held;
+    for (const auto& [id, connection] : connections_) {
+      if (connection.destination == destination) held.emplace(connection.source, connection.port);
+    }
+    std::set<Ends> used;
+    for (const TableRow& row : table) {
+      if (row.remote == destination && !row.time_wait_timer) {
+        used.emplace(row.local_address, row.local_port);
+      }
+    }
+    if (used == held) continue;
+    ++counts_.wrong_connections;
+    EXPECT_EQ(used, held) << destination
+                          << ": sockets that nobody should have, or that somebody lost\n"
+                          << history();
+  }
+}
+
+void RandomWalk::collect_counts() {
   const nlohmann::json status = poold_.status();
   counts_.by_pool += pool_connects(status);
   counts_.by_kernel += kernel_connects(status);
   counts_.rejections += status.at("rejections").get<std::uint64_t>();
 }
 
-void StressDriver::finish() {
+void RandomWalk::finish() {
   rest();
   collect_counts();
 }

@@ -1,4 +1,4 @@
-#include "stress/kernel_table.h"
+#include "support/walk/kernel_table.h"
 
 #include <arpa/inet.h>
 #include <netinet/tcp.h>

@@ -1,7 +1,8 @@
-// A worker of the stress test, seen from the driver: a guest that does one command at a time.
+// A worker of a random walk, seen from the driver: a guest that does one command at a time.
 //
 //   command                       answer
-//   connect ID DESTINATION HOW    "ok PORT", "failed ERRNO PORT" or "wrong-echo PORT"; holds it
+//   connect ID DESTINATION HOW    "ok PORT ADDRESS" (its own), "failed ERRNO PORT" or "wrong-echo
+//                                 PORT"; holds it
 //   probe DESTINATION HOW         "ok PORT" or "failed ERRNO PORT"; closed again by a reset
 //   close ID HOW                  "closed"
 //   echo-all                      "ok COUNT" or "wrong ID"
@@ -11,6 +12,7 @@
 
 #include <sys/types.h>
 
+#include <chrono>
 #include <string>
 
 #include "base/descriptor.h"
@@ -29,6 +31,8 @@ class Worker {
   Worker& operator=(const Worker&) = delete;
 
   pid_t pid() const { return pid_; }
+  // Whether answer() would return, or throw, at once.
+  bool says_something_within(std::chrono::milliseconds patience) const;
 
   void send(const std::string& command);
   // The answer to the oldest command without one. Throws std::runtime_error when the worker has

@@ -1,4 +1,4 @@
-#include "stress/lane_check.h"
+#include "support/walk/lane_check.h"
 
 #include <algorithm>
 
@@ -35,10 +35,10 @@ class LaneComparison {
 
 }  // namespace
 
-std::string lane_differences(const nlohmann::json& status, const std::vector<TableRow>& table,
-                             std::pair<int, int> port_range,
-                             const std::set<std::uint16_t>& blocked) {
-  std::string differences;
+LaneDifferences lane_differences(const nlohmann::json& status, const std::vector<TableRow>& table,
+                                 std::pair<int, int> port_range,
+                                 const std::set<std::uint16_t>& blocked) {
+  LaneDifferences differences;
   const int capacity = port_range.second - port_range.first + 1;
   const int blocked_count = count_open(blocked, port_range, {});
   for (const nlohmann::json& lane : status.at("lanes")) {
@@ -53,9 +53,11 @@ std::string lane_differences(const nlohmann::json& status, const std::vector<Tab
     comparison.expect("in_use", comparison.number("in_use"), used);
     comparison.expect("quarantined + reusable", comparison.number("quarantined") + reusable,
                       waiting);
-    comparison.expect("free - reusable", comparison.number("free") - reusable,
-                      capacity - blocked_count - used - waiting);
-    differences += comparison.differences();
+    const int free = comparison.number("free") - reusable;
+    const int unused = capacity - blocked_count - used - waiting;
+    comparison.expect("free - reusable", free, unused);
+    differences.text += comparison.differences();
+    differences.ports_lost += std::max(unused - free, 0);
   }
   return differences;
 }

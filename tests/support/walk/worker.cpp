@@ -1,6 +1,7 @@
-#include "stress/worker.h"
+#include "support/walk/worker.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
@@ -48,7 +49,7 @@ void Worker::become_worker(const Under& under, int control, int lifeline) {
   dup2(control, STDIN_FILENO);
   dup2(control, STDOUT_FILENO);
   if (dup2(lifeline, kLifeline) == kLifeline) fcntl(kLifeline, F_SETFD, 0);
-  become_guest("stress_worker");
+  become_guest("walk_worker");
 }
 
 void Worker::send(const std::string& command) {
@@ -57,6 +58,12 @@ void Worker::send(const std::string& command) {
       static_cast<ssize_t>(line.size())) {
     throw std::system_error(errno, std::generic_category(), "to a worker: " + command);
   }
+}
+
+bool Worker::says_something_within(std::chrono::milliseconds patience) const {
+  pollfd said{control_.get(), POLLIN, 0};
+  return received_.find('\n') != std::string::npos ||
+         poll(&said, 1, static_cast<int>(patience.count())) == 1;
 }
 
 std::string Worker::answer() {

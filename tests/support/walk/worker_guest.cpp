@@ -10,8 +10,8 @@
 #include <map>
 #include <sstream>
 
-#include "stress/worker.h"
 #include "support/sockets.h"
+#include "support/walk/worker.h"
 
 namespace portpool::test {
 namespace {
@@ -59,6 +59,12 @@ class WorkerGuest {
     return "failed " + std::to_string(error) + " " + std::to_string(port);
   }
 
+  // "127.0.0.1", "::1"
+  static std::string host_of(const SocketAddress& address) {
+    const std::string host = address.text().substr(0, address.text().rfind(':'));
+    return host.starts_with('[') ? host.substr(1, host.size() - 2) : host;
+  }
+
   static int connect_as(int fd, const SocketAddress& destination, const std::string& how) {
     if (how == "bound") {
       const bool v4 = destination.family() == AF_INET;
@@ -83,7 +89,12 @@ class WorkerGuest {
     }
     connections_[id] = fd;
     if (!comes_back(id, fd)) return "wrong-echo " + std::to_string(port);
-    return "ok " + std::to_string(port);
+    if (how == "lingering") {
+      // Whatever ends it leaves no TIME_WAIT.
+      const linger at_once{1, 0};
+      setsockopt(fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
+    }
+    return "ok " + std::to_string(port) + " " + host_of(local_address(fd));
   }
 
   // Natively the same connection could have been made at once.
@@ -153,7 +164,7 @@ class WorkerGuest {
 
 }  // namespace
 
-GUEST(stress_worker) {
+GUEST(walk_worker) {
   signal(SIGCHLD, SIG_IGN);
   WorkerGuest guest;
   for (;;) guest.obey(await_line());
