@@ -14,17 +14,23 @@ namespace {
 // tcp4_seq_show() and tcp6_seq_show() print each 32-bit word of an address in the host's byte
 // order.
 std::string address_text(const std::string& hex) {
+  int family = hex.size() == 8 ? AF_INET : AF_INET6;
   in6_addr words{};
   for (std::size_t i = 0; i * 8 < hex.size() && i < 4; ++i) {
     const auto word = static_cast<std::uint32_t>(std::stoul(hex.substr(i * 8, 8), nullptr, 16));
     std::memcpy(words.s6_addr + i * 4, &word, sizeof word);
   }
+  // An AF_INET6 socket between IPv4 addresses, as Java's are.
+  if (family == AF_INET6 && IN6_IS_ADDR_V4MAPPED(&words)) {
+    std::memmove(words.s6_addr, words.s6_addr + 12, 4);
+    family = AF_INET;
+  }
   char text[INET6_ADDRSTRLEN] = "";
-  inet_ntop(hex.size() == 8 ? AF_INET : AF_INET6, &words, text, sizeof text);
+  inet_ntop(family, &words, text, sizeof text);
   return text;
 }
 
-void read_into(const char* path, bool v6, std::vector<TableRow>& rows) {
+void read_into(const char* path, std::vector<TableRow>& rows) {
   std::ifstream file(path);
   std::string line;
   if (!std::getline(file, line)) throw std::runtime_error(std::string("cannot read ") + path);
@@ -41,7 +47,8 @@ void read_into(const char* path, bool v6, std::vector<TableRow>& rows) {
     }
     const std::string host = address_text(remote);
     rows.push_back({address_text(local), static_cast<std::uint16_t>(local_port),
-                    (v6 ? "[" + host + "]" : host) + ":" + std::to_string(remote_port),
+                    (host.find(':') != std::string::npos ? "[" + host + "]" : host) + ":" +
+                        std::to_string(remote_port),
                     static_cast<int>(state), timer == 3});
   }
 }
@@ -50,8 +57,8 @@ void read_into(const char* path, bool v6, std::vector<TableRow>& rows) {
 
 std::vector<TableRow> read_kernel_table() {
   std::vector<TableRow> rows;
-  read_into("/proc/net/tcp", false, rows);
-  read_into("/proc/net/tcp6", true, rows);
+  read_into("/proc/net/tcp", rows);
+  read_into("/proc/net/tcp6", rows);
   return rows;
 }
 

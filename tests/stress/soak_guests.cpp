@@ -1,0 +1,64 @@
+// What tests/soak needs of the stress test, as guests of its program: a server that echoes, and the
+// comparison of lanes with the kernel's table.
+#include <nlohmann/json.hpp>
+
+#include "support/echo_server.h"
+#include "support/guest.h"
+#include "support/walk/lane_check.h"
+
+namespace portpool::test {
+namespace {
+
+std::pair<int, int> range_at(const Arguments& arguments, std::size_t i) {
+  return {std::stoi(arguments.at(i)), std::stoi(arguments.at(i + 1))};
+}
+
+}  // namespace
+
+// PORT...: until its standard input ends.
+GUEST(soak_echo) {
+  std::vector<std::uint16_t> ports;
+  for (const std::string& port : arguments) {
+    ports.push_back(static_cast<std::uint16_t>(std::stoi(port)));
+  }
+  const EchoServer server(ports);
+  say("listens");
+  await_line();
+}
+
+// SOCKET SECONDS LOW HIGH [POOL LOW HIGH]...: waits for so long until the lanes agree with the
+// kernel's table, says in what they do not, and ends with 1 then. LOW and HIGH: the ports that
+// lanes have, those of the POOL named or of all others.
+GUEST(soak_lanes) {
+  std::map<std::string, std::pair<int, int>> ranges;
+  for (std::size_t i = 4; i + 2 < arguments.size(); i += 3) {
+    ranges[arguments[i]] = range_at(arguments, i + 1);
+  }
+  std::string differences;
+  const auto agree = [&] {
+    const std::vector<TableRow> before = read_kernel_table();
+    Process command({poold_path(), "status", "--json"}, {"PORTPOOL_SOCKET=" + arguments.at(0)});
+    CHECK_THAT(command.wait() <= 1);
+    const nlohmann::json status = nlohmann::json::parse(command.out());
+    if (before != read_kernel_table()) {
+      differences = "the kernel's table does not come to rest\n";
+      return false;
+    }
+    std::map<std::string, nlohmann::json> by_pool;
+    for (const nlohmann::json& lane : status.at("lanes")) {
+      by_pool[lane.at("pool").get<std::string>()]["lanes"].push_back(lane);
+    }
+    differences.clear();
+    for (const auto& [pool, lanes] : by_pool) {
+      const auto range = ranges.find(pool);
+      differences += lane_differences(
+          lanes, before, range != ranges.end() ? range->second : range_at(arguments, 2), {});
+    }
+    return differences.empty();
+  };
+  const bool agreed = eventually(agree, std::chrono::seconds(std::stoi(arguments.at(1))));
+  if (!agreed) say(differences);
+  CHECK_THAT(agreed);
+}
+
+}  // namespace portpool::test
