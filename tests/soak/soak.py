@@ -173,11 +173,13 @@ class Soak:
                 )
         say("")
         self.problems += self.watch.report(say)
-        status = self.scene.poold.status()
         say("")
         say(f"turns: {dict(sorted(self.traffic.turns.items()))}")
-        say(f"lanes: at most {self.most_lanes} of {PLACES}, {status['lane_table']['in_service']} at the end")
-        say(f"the last segment: connects {status['connects']}, fallbacks {status['fallbacks']}")
+        if self.scene.poold.ask().returncode <= 1:
+            status = self.scene.poold.status()
+            lanes = status["lane_table"]["in_service"]
+            say(f"lanes: at most {self.most_lanes} of {PLACES}, {lanes} at the end")
+            say(f"the last segment: connects {status['connects']}, fallbacks {status['fallbacks']}")
         for problem in self.problems:
             say(f"PROBLEM: {problem}")
 
