@@ -51,8 +51,10 @@ GUEST(soak_lanes) {
     differences.clear();
     for (const auto& [pool, lanes] : by_pool) {
       const auto range = ranges.find(pool);
-      differences += lane_differences(
-          lanes, before, range != ranges.end() ? range->second : range_at(arguments, 2), {});
+      differences +=
+          lane_differences(lanes, before,
+                           range != ranges.end() ? range->second : range_at(arguments, 2), {})
+              .text;
     }
     return differences.empty();
   };
