@@ -41,12 +41,14 @@ int by_kernel(const Call& call, SocketState& state, const SegmentView* view, con
     errno = EADDRNOTAVAIL;
     if (!required.empty()) result = connect_bound_within(required, call, state);
   }
+  if (errno_of(result) == EADDRNOTAVAIL) connect_though_held(call, state, required, result);
   if (missed != nullptr) {
     count(view, missed->why);
     if (missed->lane.generation != 0 && is_under_way(errno_of(result))) {
       learn_from_kernel(call, *view, *missed);
     }
   }
+  if (result == 0) errno = errno_before;
   const int error = errno_of(result);
   state.started = is_under_way(error);
   if (state.started) set_socket_state(call.fd, state);

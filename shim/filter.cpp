@@ -20,15 +20,25 @@ namespace portpool::shim {
 namespace {
 
 // What we have left on a socket is made good while system calls may still be made: a deferred bind,
-// a pin. Each is looked at once more, since its number may have been closed unseen.
+// a pin, SO_REUSEADDR. Each is looked at once more, since its number may have been closed unseen.
 void leave(int fd, SocketState state) {
   if (state.deferred && !state.started) {
     const Promise promise = take_promise(state);
-    if (make_real(fd, state, promise) == 0) set_socket_state(fd, state);
+    // A port that somebody else has by now is promised in vain: then any port, since the range of
+    // that one would stay on the socket.
+    if (make_real(fd, state, promise) == 0 || make_real(fd, state, {}) == 0) {
+      set_socket_state(fd, state);
+    }
   }
   if (state.pinned && !state.stuck && !state.own_range && is_tcp(fd) &&
       has_range(fd, PortRange{state.port, state.port}.pack())) {
     pin_strategy(Strategy::port_range).unpin(fd);
+  }
+  if (state.stuck && !state.own_reuse) {
+    OwnAddress own;
+    if (is_tcp(fd) && own_address(fd, own) && own.endpoint.port == state.port) {
+      restore_after_bind(fd, own.raw.ss_family, state.own_reuse, nullptr);
+    }
   }
 }
 

@@ -55,6 +55,7 @@ int connect_promised(const Call& call, SocketState& state) {
 }  // namespace
 
 KernelRange::KernelRange(int fd, PortRange range) : fd_(fd), narrowed_(!range.empty()) {
+  const ErrnoKeeper keep;
   if (narrowed_) set_port_range(fd, range.pack());
 }
 
@@ -67,6 +68,20 @@ int connect_by_kernel(const Call& call, SocketState& state, PortRange required) 
   if (!required.empty()) return connect_within(required, call);
   if (call.promise.port != 0 && !state.own_port) return connect_promised(call, state);
   return real().connect(call.fd, call.address, call.length);
+}
+
+void connect_though_held(const Call& call, SocketState& state, PortRange required, int& result) {
+  const SegmentView* view = mapped_segment();
+  const PortRange held = PortRange::unpack(port_range_of(call.fd));
+  if (view != nullptr && !state.own_range && !state.own_port && held.low != 0 &&
+      held.low == held.high) {
+    const auto whole = PortRange::unpack(view->header().port_range.load(std::memory_order_relaxed));
+    result = connect_bound_within(required.empty() ? whole : required, call, state);
+    const ErrnoKeeper keep;
+    if (state.own_port) restore_after_bind(call.fd, call.family(), state.own_reuse, nullptr);
+    return;
+  }
+  errno = EADDRNOTAVAIL;
 }
 
 int connect_bound_within(PortRange range, const Call& call, SocketState& state) {

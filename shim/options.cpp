@@ -86,6 +86,8 @@ bool is_our_range(int fd, std::uint32_t range) {
   const PortRange pin = PortRange::unpack(range);
   if (pin.low != pin.high) return false;
   if (state.holds_port() && !state.stuck && state.port == pin.low) return true;
+  // One that could not be taken away (seccomp).
+  if (state.kind == SocketKind::tcp && !one_port_ranges_are_own) return true;
   // On a descriptor that we do not know: the port that the socket has, had, or was promised.
   OwnAddress own;
   return state.kind == SocketKind::unknown && !one_port_ranges_are_own && is_tcp(fd) &&

@@ -419,6 +419,12 @@ class PoolCall {
       give_back(state_, Release::free);
       state_.forget_port();
       state_.stuck = false;
+      const ErrnoKeeper keep;
+      if (strategy_ == Strategy::port_range) {
+        pinning_.unpin(call_.fd);
+      } else {
+        restore_after_bind(call_.fd, call_.family(), state_.own_reuse, nullptr);
+      }
       set_socket_state(call_.fd, state_);
     } else if (!is_under_way(error)) {
       end_attempt(call_.fd, call_.family(), state_);

@@ -65,9 +65,13 @@ bool promise_port(int fd, SocketState& state) {
     return false;
   }
   mark_used(*view, view->lane_hints(lane.index));
+  // By bind() the connect() has it all the same, otherwise only where the socket is held to it.
+  if (!set_port_range(fd, range_of(port.number())) && attached_strategy() != Strategy::bind) {
+    give_back(*view, lane, port.number(), Release::free);
+    return false;
+  }
   state.lane = lane.pack();
   state.port = port.number();
-  set_port_range(fd, range_of(state.port));
   set_socket_state(fd, state);
   any_promised.store(true, std::memory_order_relaxed);
   count(view, Counter::k_ports_promised);

@@ -90,7 +90,9 @@ bool is_tcp(int fd) {
   const ErrnoKeeper keep;
   int protocol = 0;
   if (!get_option(fd, SOL_SOCKET, SO_PROTOCOL, protocol)) {
-    return errno != EBADF && errno != ENOTSOCK;
+    // A filter may refuse the question in these very words.
+    OwnAddress own;
+    return (errno != EBADF && errno != ENOTSOCK) || own_address(fd, own);
   }
   return protocol == IPPROTO_TCP || protocol == IPPROTO_MPTCP;
 }
@@ -100,8 +102,8 @@ std::uint32_t port_range_of(int fd) {
   return get_option(fd, IPPROTO_IP, IP_LOCAL_PORT_RANGE, range) ? range : 0;
 }
 
-void set_port_range(int fd, std::uint32_t range) {
-  real().setsockopt(fd, IPPROTO_IP, IP_LOCAL_PORT_RANGE, &range, sizeof range);
+bool set_port_range(int fd, std::uint32_t range) {
+  return real().setsockopt(fd, IPPROTO_IP, IP_LOCAL_PORT_RANGE, &range, sizeof range) == 0;
 }
 
 bool has_range(int fd, std::uint32_t range) {

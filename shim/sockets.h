@@ -100,8 +100,8 @@ extern std::atomic<int> newest_socket;
 
 // IP_LOCAL_PORT_RANGE (Linux 6.3), 0: none, or it cannot be read. One system call.
 std::uint32_t port_range_of(int fd);
-// Does nothing on kernels without the option.
-void set_port_range(int fd, std::uint32_t range);
+// False on kernels without the option, and where it is refused (seccomp).
+bool set_port_range(int fd, std::uint32_t range);
 // The socket's IP_LOCAL_PORT_RANGE is `range`, or cannot be read. One system call.
 bool has_range(int fd, std::uint32_t range);
 
