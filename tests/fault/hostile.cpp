@@ -17,11 +17,9 @@
 #include <sstream>
 
 #include "fault/hostile/attached_segment.h"
+#include "fault/hostile/honest_load.h"
 #include "fault/hostile/scene.h"
-#include "support/echo_server.h"
-#include "support/far_side.h"
 #include "support/poold_fixture.h"
-#include "support/private_net.h"
 #include "support/temp_dir.h"
 
 namespace portpool::test {
@@ -40,11 +38,6 @@ std::uint64_t most_memory_kb() {
 std::chrono::milliseconds seconds_of_each_kind() {
   const char* value = std::getenv("PORTPOOL_HOSTILE_SECONDS");
   return std::chrono::seconds(value != nullptr ? std::atoi(value) : 2);
-}
-
-bool by_bind() {
-  const char* strategy = std::getenv("PORTPOOL_TEST_STRATEGY");
-  return strategy != nullptr && std::string(strategy) == "bind";
 }
 
 // What poold takes of the machine.
@@ -71,56 +64,10 @@ Usage usage_of(pid_t pid) {
 class Hostile : public testing::Test {
  protected:
   Hostile() {
-    net.set_port_range(kLow, kHigh);
-    // However many connections are closed, TIME_WAIT leaves most ports alone.
-    net.set_sysctl("net.ipv4.tcp_max_tw_buckets", "3000");
-    for (const char* n : {"1", "3", "4"}) net.add_address("10.7.0." + std::string(n) + "/32");
-    net.add_address("fd00:7::1/128");
-    // To these, routing chooses another source than the destination itself.
-    ip("route add local 10.8.0.0/24 dev lo src 10.7.0.1");
-    ip("-6 route add local fd00:8::/64 dev lo src fd00:7::1");
-    if (by_bind()) net.set_sysctl("net.ipv4.ip_local_reserved_ports", kReserved);
+    if (by_bind()) net.net.set_sysctl("net.ipv4.ip_local_reserved_ports", kReserved);
     poold = std::make_unique<Poold>(
         by_bind() ? pools_of_reserved_ports() + kOwnRangePool + kReservedPool : kPools);
     segment = std::make_unique<AttachedSegment>(poold->socket());
-  }
-
-  void start_honest() {
-    for (std::size_t i = 0; i < kHonest + kNative; ++i) {
-      honest.push_back(std::make_unique<Process>(guest_command("honest", {std::to_string(i)}),
-                                                 environment(i < kHonest)));
-    }
-    for (auto& process : honest) process->wait_for_output("begins\n");
-  }
-
-  std::vector<std::string> environment(bool shimmed) const {
-    if (!shimmed) return {};
-    std::vector<std::string> result = preload_environment();
-    const Under under = poold->shim();
-    result.insert(result.end(), under.environment.begin(), under.environment.end());
-    return result;
-  }
-
-  // How many connects there were, of all; each client must answer, and have nothing to complain of.
-  std::uint64_t ask_honest() {
-    ++asked;
-    std::uint64_t sum = 0;
-    const std::string mark = "#" + std::to_string(asked) + " ";
-    for (auto& process : honest) process->send_line("count " + std::to_string(asked));
-    for (std::size_t i = 0; i < honest.size(); ++i) {
-      honest[i]->wait_for_output(mark);
-      // The line is written at once.
-      const std::string out = honest[i]->out();
-      sum += std::stoull(out.substr(out.find(mark) + mark.size()));
-      std::istringstream lines(out.substr(read_of[i]));
-      read_of[i] = out.size();
-      for (std::string line; std::getline(lines, line);) {
-        if (line.starts_with("WRONG")) {
-          ADD_FAILURE() << (i < kHonest ? "" : "without the library: ") << line;
-        }
-      }
-    }
-    return sum;
   }
 
   std::uint64_t beats() const { return segment->header().heartbeat.load(); }
@@ -128,7 +75,7 @@ class Hostile : public testing::Test {
   // One kind of attack, while everybody is watched.
   void attack(const std::string& kind) {
     SCOPED_TRACE("attack: " + kind);
-    const std::uint64_t connects = ask_honest();
+    const std::uint64_t connects = honest.ask();
     const Usage before = usage_of(poold->process().pid());
     const auto begin = std::chrono::steady_clock::now();
     Process tracer({poold_path(), "trace", "--json"}, {"PORTPOOL_SOCKET=" + poold->socket()});
@@ -165,7 +112,7 @@ class Hostile : public testing::Test {
     std::size_t complete = 0;
     std::size_t first_incomplete = 0;
     report >> stores >> rounds >> words >> complete >> first_incomplete;
-    const std::uint64_t made = ask_honest() - connects;
+    const std::uint64_t made = honest.ask() - connects;
     std::printf(
         "%-10s %5.1f s: %9llu connects, %6.1f million stores in %llu rounds; poold: %4.1f %% of a "
         "core, %llu MiB, %llu lanes\n",
@@ -196,7 +143,7 @@ class Hostile : public testing::Test {
     for (const nlohmann::json& program : listed.at("programs")) {
       served[program.at("pid")] = program.at("served");
     }
-    for (std::size_t i = 0; i < kHonest; ++i) EXPECT_EQ(served[honest[i]->pid()], "yes");
+    for (std::size_t i = 0; i < kHonest; ++i) EXPECT_EQ(served[honest.pid(i)], "yes");
   }
 
   // The pool serves everybody again.
@@ -225,18 +172,14 @@ class Hostile : public testing::Test {
 
   static constexpr double kMostCores = 0.5;
 
-  PrivateNet net;
-  EchoServer server{{9001, 9002, 9003, 9004}, Answer::testify};
+  HonestNet net;
   std::unique_ptr<Poold> poold;
   std::unique_ptr<AttachedSegment> segment;
-  std::vector<std::unique_ptr<Process>> honest;
-  // Of what each has said, how much was looked at.
-  std::vector<std::size_t> read_of = std::vector<std::size_t>(kHonest + kNative);
-  int asked = 0;
+  HonestLoad honest;
 };
 
 TEST_F(Hostile, NothingWorseThanTheKernelsPath) {
-  start_honest();
+  honest.start(*poold, kHonest, kNative);
   expect_recovery();
   const auto& header = segment->header();
   std::printf("%zu words in %u lanes and %u shards\n", segment->words().size(),
@@ -246,8 +189,7 @@ TEST_F(Hostile, NothingWorseThanTheKernelsPath) {
     if (HasFatalFailure()) break;
   }
   expect_new_lane();
-  for (auto& process : honest) process->send_line("stop");
-  for (auto& process : honest) EXPECT_EQ(process->wait(), 0) << process->err();
+  honest.stop();
 }
 
 }  // namespace

@@ -29,8 +29,9 @@ GUEST(support_touch) {
   }
 }
 
-Poold::Poold(const std::string& config, const std::string& program)
-    : socket_(directory_.file("poold.sock")) {
+Poold::Poold(const std::string& config, const std::string& program,
+             std::vector<std::string> environment)
+    : socket_(directory_.file("poold.sock")), environment_(std::move(environment)) {
   command_ = {program, "serve", "--socket", socket_};
   std::string text = config;
   const char* strategy = std::getenv("PORTPOOL_TEST_STRATEGY");
@@ -53,7 +54,7 @@ Poold::~Poold() {
 }
 
 void Poold::start() {
-  process_ = std::make_unique<Process>(command_);
+  process_ = std::make_unique<Process>(command_, environment_);
   const bool answering = eventually([&] {
     if (!process_->running()) throw std::runtime_error("poold ended: " + process_->err());
     return answers();
@@ -132,7 +133,7 @@ void Poold::reload(const std::string& config) {
 std::unique_ptr<Process> Poold::start_successor() const {
   std::vector<std::string> command = command_;
   command.emplace_back("--take-over");
-  return std::make_unique<Process>(command);
+  return std::make_unique<Process>(command, environment_);
 }
 
 void Poold::take_over() {

@@ -19,7 +19,9 @@ class Poold {
  public:
   // `config`: the text of a configuration file; none is given to poold when it is empty. Where it
   // names no strategy, the environment's PORTPOOL_TEST_STRATEGY does. `program`: another poold.
-  explicit Poold(const std::string& config = "", const std::string& program = poold_path());
+  // `environment`: added to poold's own.
+  explicit Poold(const std::string& config = "", const std::string& program = poold_path(),
+                 std::vector<std::string> environment = {});
   // Ends it by SIGTERM when that has not happened yet; a bad end is a test failure.
   ~Poold();
   Poold(const Poold&) = delete;
@@ -74,6 +76,7 @@ class Poold {
   TempDir directory_;
   std::string socket_;
   std::vector<std::string> command_;
+  std::vector<std::string> environment_;
   std::unique_ptr<Process> process_;
 };
 

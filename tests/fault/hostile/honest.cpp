@@ -1,8 +1,9 @@
 // The guest `honest`: connects all the time, and judges each connection by what the kernel's own
 // path would have given.
 //
-//   honest SEED      until the line "stop"; to the line "count N" it answers "#N CONNECTS". What
-//                    is wrong it says at once, in a line that begins with "WRONG".
+//   honest SEED      until the line "stop"; to the line "count N" it answers "#N CONNECTS"; to
+//                    "pause N", too, and waits for another line. What is wrong it says at once, in
+//                    a line that begins with "WRONG".
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
@@ -214,6 +215,7 @@ GUEST(honest) {
       const std::string line = await_line();
       if (line == "stop") return;
       say("#" + line.substr(line.find(' ') + 1) + " " + std::to_string(honest.connects()));
+      if (line.starts_with("pause")) await_line();
     }
     honest.step();
     usleep(2000 + static_cast<useconds_t>(std::rand() % 4000));
