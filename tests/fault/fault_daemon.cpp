@@ -1,7 +1,7 @@
 // The daemon fails in every way, in the middle of honest programs' work: none of them has an error
 // or a wrong connection, and afterwards its lanes are the kernel's table, to the port.
 //
-// PORTPOOL_FAULT_TIMES: how often each fault comes (2). PORTPOOL_FAULT_TABLE: rows (fault_table.h).
+// PORTPOOL_FAULT_TIMES: how often each fault comes (1). PORTPOOL_FAULT_TABLE: rows (fault_table.h).
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
@@ -132,7 +132,7 @@ class FaultDaemon : public testing::Test {
 
   static int times() {
     const char* value = std::getenv("PORTPOOL_FAULT_TIMES");
-    return value != nullptr ? std::atoi(value) : 2;
+    return value != nullptr ? std::atoi(value) : 1;
   }
 
   Fault netlink_fault(const char* name, NetlinkFault fault) {
