@@ -12,6 +12,7 @@ import platform
 import re
 import shutil
 import subprocess
+import sys
 import time
 
 
@@ -50,12 +51,16 @@ def _archives(release, folder):
     return sorted(lines)
 
 
-def _options(release, folder):
+def _options(release, folder, architecture=None):
     """For an apt-get that knows these archives and nothing else, as of today."""
     lists = os.path.join(folder, f"apt.{release or 'own'}")
+    options = ["-o", "APT::Sandbox::User=root"]
+    if architecture:
+        lists += f".{architecture}"
+        options += ["-o", f"APT::Architecture={architecture}", "-o", f"APT::Architectures={architecture}"]
     sources = lists + ".list"
-    options = ["-o", f"Dir::Etc::SourceList={sources}", "-o", "Dir::Etc::SourceParts=/dev/null",
-               "-o", f"Dir::State::Lists={lists}", "-o", "APT::Sandbox::User=root"]
+    options += ["-o", f"Dir::Etc::SourceList={sources}", "-o", "Dir::Etc::SourceParts=/dev/null",
+                "-o", f"Dir::State::Lists={lists}"]
     if not os.path.exists(sources) or time.time() - os.path.getmtime(sources) > 24 * 3600:
         lines = _archives(release, folder)
         os.makedirs(os.path.join(lists, "partial"), exist_ok=True)
@@ -142,6 +147,49 @@ def source(name, folder):
     return _unpacked(None, "source", name, folder, unpack)
 
 
+def root(names, folder, architecture):
+    """These packages and all that they need, of another architecture, unpacked one over the other in
+    `folder`/root. Updates of the release are left out: mirrors list some that are not there."""
+    place = os.path.join(folder, "root")
+    mark = place + ".packages"
+    wanted = "\n".join(names)
+    if os.path.exists(mark) and open(mark).read() == wanted:
+        return place
+    shutil.rmtree(place, ignore_errors=True)
+    release = platform.freedesktop_os_release().get("VERSION_CODENAME")
+    options = _options(release, folder, architecture)
+    cache = os.path.join(folder, "cache")
+    os.makedirs(os.path.join(cache, "archives", "partial"), exist_ok=True)
+    nothing = os.path.join(folder, "nothing-installed")
+    open(nothing, "w").close()
+    options += ["-o", f"Dir::State::status={nothing}", "-o", f"Dir::Cache={cache}", "-o", "Debug::NoLocking=1"]
+    run(["apt-get", *options, "install", "-qq", "-y", "--no-install-recommends", "--download-only", *names],
+        folder)
+    for tree in ("bin", "lib", "sbin"):
+        os.makedirs(os.path.join(place, "usr", tree), exist_ok=True)
+        os.symlink(f"usr/{tree}", os.path.join(place, tree))
+    for archive in glob.glob(os.path.join(cache, "archives", "*.deb")):
+        run(["bash", "-c", 'set -o pipefail; dpkg-deb --fsys-tarfile "$0" | tar -x -C "$1" --keep-directory-symlink',
+             archive, place], folder)
+    shutil.rmtree(cache)
+    with open(mark, "w") as file:
+        file.write(wanted)
+    return place
+
+
+def kernel(release, folder):
+    """The newest kernel for virtual machines that the release has, unpacked. Returns its folder."""
+    options = _options(release, folder)
+    listed = run(["apt-cache", *options, "show", "linux-image-cloud-amd64"], folder)
+    problem = Missing(f"{release} has no kernel")
+    for name in re.findall(r"^Depends: (linux-image-\S+)", listed, re.MULTILINE):
+        try:
+            return package(name, os.path.join(folder, release), release)[0]
+        except Missing as missing:
+            problem = missing
+    raise problem
+
+
 def build(mark, commands, folder):
     """Runs the commands in `folder` unless the file `mark` is there."""
     if not os.path.exists(os.path.join(folder, mark)):
@@ -155,3 +203,17 @@ def installed(name):
                           capture_output=True, text=True)
     status, _, version = done.stdout.partition(" ")
     return version if status == "installed" else None
+
+
+def main():
+    """debian.py root FOLDER ARCHITECTURE PACKAGE... | debian.py kernel FOLDER RELEASE: prints the place."""
+    what, folder, *rest = sys.argv[1:]
+    os.makedirs(folder, exist_ok=True)
+    try:
+        print(root(rest[1:], folder, rest[0]) if what == "root" else kernel(rest[0], folder))
+    except Missing as missing:
+        sys.exit(f"debian.py: {missing}")
+
+
+if __name__ == "__main__":
+    main()
