@@ -147,6 +147,16 @@ def source(name, folder):
     return _unpacked(None, "source", name, folder, unpack)
 
 
+def _lead_inside(place):
+    """Links that begin at / would lead to this machine's own files."""
+    for folder, _, files in os.walk(place):
+        for link in (os.path.join(folder, name) for name in files):
+            if os.path.islink(link) and os.readlink(link).startswith("/"):
+                target = os.path.relpath(place + os.readlink(link), folder)
+                os.remove(link)
+                os.symlink(target, link)
+
+
 def root(names, folder, architecture):
     """These packages and all that they need, of another architecture, unpacked one over the other in
     `folder`/root. Updates of the release are left out: mirrors list some that are not there."""
@@ -172,6 +182,7 @@ def root(names, folder, architecture):
         run(["bash", "-c", 'set -o pipefail; dpkg-deb --fsys-tarfile "$0" | tar -x -C "$1" --keep-directory-symlink',
              archive, place], folder)
     shutil.rmtree(cache)
+    _lead_inside(place)
     with open(mark, "w") as file:
         file.write(wanted)
     return place
