@@ -404,9 +404,10 @@ Strategy attached_strategy() {
 
 bool heartbeat_moves(const SegmentView& view, std::uint64_t now) {
   const std::uint64_t beat = view.header().heartbeat.load(std::memory_order_relaxed);
-  if (beat != last_beat.load(std::memory_order_relaxed)) {
-    last_beat.store(beat, std::memory_order_relaxed);
+  // Whoever sees a beat here sees its time, too: after a pause the old one is long ago.
+  if (beat != last_beat.load(std::memory_order_acquire)) {
     last_beat_ns.store(now, std::memory_order_relaxed);
+    last_beat.store(beat, std::memory_order_release);
     return true;
   }
   // Another thread may have stored a moment later than our `now`.

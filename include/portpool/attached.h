@@ -57,6 +57,8 @@ inline std::uint32_t take_attached_place(const SegmentView& view, const Attached
   if (!entry.owner.compare_exchange_strong(before, who.owner, std::memory_order_acq_rel)) {
     return kNoAttachedPlace;  // somebody was quicker
   }
+  // Who reads one of the fields below sees this owner, too (read_attached()).
+  std::atomic_thread_fence(std::memory_order_release);
   entry.since_ns.store(who.since_ns, std::memory_order_relaxed);
   for (int i = 0; i < 2; ++i) entry.comm[i].store(who.comm[i], std::memory_order_relaxed);
   entry.pid_namespace.store(who.pid_namespace, std::memory_order_relaxed);
