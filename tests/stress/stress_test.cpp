@@ -59,7 +59,7 @@ void stress(const WalkShape& shape) {
       static_cast<unsigned long long>(counts.rejections),
       static_cast<unsigned long long>(counts.exhausted),
       static_cast<unsigned long long>(counts.recovered),
-      static_cast<unsigned long long>(counts.stuck),
+      static_cast<unsigned long long>(counts.own_binds + counts.stuck),
       static_cast<unsigned long long>(counts.lanes_compared));
   if (!testing::Test::HasFailure()) {
     EXPECT_GT(counts.by_pool, 0U);

@@ -36,8 +36,11 @@ struct WalkCounts {
   std::uint64_t connects = 0;
   std::uint64_t exhausted = 0;  // failed with EADDRNOTAVAIL, natively too
   std::uint64_t recovered = 0;  // failed so, and did not when tried again
-  // Failed so after an explicit bind() of a port that turned out to be taken toward that
-  // destination: a bound socket cannot be moved to another port (bind strategy only).
+  // Failed so after a bind() of the program's own that no daemon put off: natively it may, too.
+  std::uint64_t own_binds = 0;
+  // Failed so where the kernel's path then did not, after an explicit bind() of a port that turned
+  // out to be taken toward that destination: a bound socket cannot be moved to another port (bind
+  // strategy only).
   std::uint64_t stuck = 0;
   // Errors that the kernel's path did not give in their place. Each is a failure of the test, too.
   std::uint64_t wrong_errors = 0;
