@@ -13,7 +13,7 @@ if [[ ! ${1:-} =~ ^[1-9][0-9]*$ ]] || [[ ! ${2:-0} =~ ^[0-9]+$ ]] || [ $# -gt 2 
 fi
 seed=${2:-$((RANDOM * 32768 + RANDOM))}
 program=${PORTPOOL_BUILD:-$root/build/release}/tests/fault_crash
-ranges=10 # tests, one after the other
+ranges=10
 
 echo "$(date --iso-8601), Linux $(uname -r), $(nproc) CPUs: tests/fault/run.sh $1 $seed"
 PORTPOOL_FAULT_SECONDS=$(($1 * 60 / ranges)) PORTPOOL_FAULT_SEED=$seed exec "$program" --gtest_brief=1

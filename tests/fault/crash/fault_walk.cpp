@@ -16,7 +16,7 @@ using std::chrono::milliseconds;
 
 // Steps and time in which it has to happen. A TIME_WAIT is in the way for a second.
 constexpr int kPatience = 40;
-constexpr milliseconds kLeastPatience{3000};
+constexpr milliseconds kLeastPatience{1000};
 const std::string kFirstAddress = "10.77.0.1";
 const std::string kSecondAddress = "10.77.0.2";
 // Lanes toward it leave by these, too, once the configuration says so.
