@@ -238,7 +238,7 @@ class FaultDaemon : public testing::Test {
     FaultRow agreement;
     await_agreement(*poold, {kLow, kHigh}, agreement);
     load.go_on();
-    ++row.times;
+    ++row.tried;
     row.application_errors += load.errors() + newcomers_failed - errors;
     row.wrong_connections += load.wrong() - wrong;
     row.ports_lost += agreement.ports_lost;
@@ -258,19 +258,20 @@ class FaultDaemon : public testing::Test {
 // One load, and each fault in turn, in an order that is another each time.
 TEST_F(FaultDaemon, UnderOneLoad) {
   std::vector<Fault> all = faults();
-  std::vector<FaultRow> rows(all.size());
+  FaultTable table;
   std::vector<std::size_t> order;
   for (std::size_t i = 0; i < all.size(); ++i) {
-    rows[i].fault = std::string(all[i].name) + (by_bind() ? " (bind)" : " (port-range)");
     order.insert(order.end(), static_cast<std::size_t>(times()), i);
   }
   std::shuffle(order.begin(), order.end(), std::mt19937(std::random_device{}()));
   for (const std::size_t i : order) {
-    undergo(all[i], rows[i]);
+    FaultRow row;
+    undergo(all[i], row);
+    table.add(std::string(all[i].name) + (by_bind() ? " (bind)" : " (port-range)"), row);
     if (HasFailure()) break;
   }
   load.stop();
-  for (const FaultRow& row : rows) append_row(row);
+  table.write();
 }
 
 }  // namespace

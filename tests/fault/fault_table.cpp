@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstdlib>
 #include <fstream>
+#include <iomanip>
 #include <iostream>
 #include <sstream>
 
@@ -12,15 +13,40 @@
 #include "support/walk/lane_check.h"
 
 namespace portpool::test {
+namespace {
 
-void append_row(const FaultRow& row) {
-  std::ostringstream line;
-  line << "| " << row.fault << " | " << row.times << " | " << row.application_errors << " | "
-       << row.wrong_connections << " | " << row.ports_lost << " | " << row.worst_recovery.count()
-       << " ms |\n";
-  std::cout << line.str() << std::flush;
+std::string grouped(std::uint64_t number) {
+  std::string text = std::to_string(number);
+  for (std::size_t at = text.size(); at > 3;) text.insert(at -= 3, ",");
+  return text;
+}
+
+}  // namespace
+
+void FaultRow::add(const FaultRow& more) {
+  tried += more.tried;
+  application_errors += more.application_errors;
+  wrong_connections += more.wrong_connections;
+  ports_lost += more.ports_lost;
+  worst_recovery = std::max(worst_recovery, more.worst_recovery);
+}
+
+void FaultTable::add(const std::string& fault, const FaultRow& row) { rows_[fault].add(row); }
+
+void FaultTable::write() const {
+  std::ostringstream out;
+  for (const auto& [fault, row] : rows_) {
+    out << "| " << fault << " | " << grouped(row.tried) << " | " << grouped(row.application_errors)
+        << " | " << grouped(row.wrong_connections) << " | " << grouped(row.ports_lost) << " | "
+        << std::fixed << std::setprecision(2)
+        << static_cast<double>(row.worst_recovery.count()) / 1000 << " s |\n";
+  }
+  if (rows_.empty()) return;
+  std::cout << "\n| fault | times tried | application errors | wrong connections | ports lost | "
+               "worst recovery |\n|---|---|---|---|---|---|\n"
+            << out.str() << std::flush;
   if (const char* path = std::getenv("PORTPOOL_FAULT_TABLE")) {
-    std::ofstream(path, std::ios::app) << line.str();
+    std::ofstream(path, std::ios::app) << out.str();
   }
 }
 

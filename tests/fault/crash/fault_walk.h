@@ -7,8 +7,8 @@
 #include <string>
 
 #include "fault/crash/crash_control.h"
-#include "fault/crash/fault_table.h"
 #include "fault/crash/faults.h"
+#include "fault/fault_table.h"
 #include "support/walk/random_walk.h"
 
 namespace portpool::test {

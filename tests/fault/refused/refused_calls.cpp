@@ -114,7 +114,7 @@ class RefusedCalls : public EchoNet, public testing::WithParamInterface<std::str
       }
       const std::string text = differences(lines, found[name]);
       EXPECT_EQ(text, "") << name;
-      ++row.times;
+      ++row.tried;
       row.application_errors += text.empty() ? 0 : 1;
       row.wrong_connections += text.find("here:     ") != std::string::npos &&
                                text.find("WRONG ECHO") != std::string::npos;
@@ -140,7 +140,6 @@ GUEST(asks_for_promise) {
 }
 
 TEST_P(RefusedCalls, AsWithoutTheLibrary) {
-  row.fault = GetParam() + "() refused (" + strategy() + ")";
   const std::uint64_t before = pool_connects(poold->status());
   for (const char* moment : {"unseen", "seen", "before"}) expect_same(moment);
   // Else it would say nothing.
@@ -148,7 +147,9 @@ TEST_P(RefusedCalls, AsWithoutTheLibrary) {
   await_agreement(*poold, {kLowPort, kHighPort}, row);
   std::printf("%d of them once more, for a promised port that somebody else had\n",
               promises_broken);
-  append_row(row);
+  FaultTable table;
+  table.add(GetParam() + "() refused (" + strategy() + ")", row);
+  table.write();
 }
 
 INSTANTIATE_TEST_SUITE_P(Call, RefusedCalls, testing::ValuesIn(refused_calls()),
