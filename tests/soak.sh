@@ -12,7 +12,8 @@
 #
 # It prints a table of the faults, the figures of memory and descriptors, and the seed, which gives the same
 # choices again; 1 where something was not as it must be. SOAK_BUILD: the folder of the build
-# (build/release). Needs root. All is done in namespaces of its own, which take everything down with them.
+# (build/release). SOAK_FAULTS: only these, by their functions in faults.py ("stopped,taken_over").
+# Needs root. All is done in namespaces of its own, which take everything down with them.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # shellcheck source=tests/support/needs.sh
@@ -27,5 +28,13 @@ for file in bin/poold lib/libportpool.so tests/stress_test tests/floods; do
 done
 export PORTPOOL_TEST_POOLD=$build/bin/poold PORTPOOL_TEST_SHIM=$build/lib/libportpool.so
 export SOAK_GUESTS=$build/tests PYTHONDONTWRITEBYTECODE=1
-exec unshare --net --mount-proc --pid --fork --kill-child \
-  /usr/bin/python3 tests/soak/soak.py "$1" "${2:-$RANDOM}"
+folder=$(mktemp -d "${TMPDIR:-/tmp}/portpool-soak.XXXXXX")
+chmod 755 "$folder"
+faults=${SOAK_FAULTS:-}
+read -ra faults <<<"${faults//,/ }"
+unshare --net --mount-proc --pid --fork --kill-child \
+  /usr/bin/python3 tests/soak/soak.py "$folder" "$1" "${2:-$RANDOM}" "${faults[@]}" &
+soak=$!
+trap 'kill -KILL $soak 2>/dev/null || true; wait $soak || true; rm -rf "$folder"' EXIT
+trap 'exit 130' INT TERM HUP
+wait $soak

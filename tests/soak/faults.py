@@ -4,7 +4,6 @@ again, but for the time that programs and poold need to notice."""
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import time
 
@@ -42,12 +41,14 @@ def ended_and_started(scene, chosen):
     scene.poold.stop()
     time.sleep(chosen.choice([0, 0, 0.3, 1.5]))
     scene.poold.start()
+    scene.cut_off = 0
 
 
 def killed_and_started(scene, chosen):
     scene.poold.kill()
     time.sleep(chosen.choice([0, 0, 0.3, 1.5]))
     scene.poold.start()
+    scene.cut_off = 0
 
 
 def taken_over(scene, _):
@@ -90,6 +91,7 @@ def client_killed_in_calls(scene, chosen):
         for number in range(100):
             worker.tell(f"connect {number} {chosen.choice(ECHO)} plain")
         time.sleep(chosen.uniform(0, 0.02))
+        scene.cut_off += 1
 
 
 def client_killed_after_fork(scene, chosen):
@@ -99,6 +101,7 @@ def client_killed_after_fork(scene, chosen):
         child = int(worker.ask("fork").split()[1])
     time.sleep(chosen.uniform(0, 0.2))
     os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)  # of this process now, the first of its namespace
 
 
 def programs_killed(scene, chosen):
@@ -111,6 +114,7 @@ def programs_killed(scene, chosen):
         time.sleep(chosen.uniform(0, 0.03))
         program.kill()
         program.wait()
+        scene.cut_off += 1
 
 
 # Of ports.
@@ -193,17 +197,23 @@ def destination_came_and_went(scene, _):
 # Floods (tests/stress/floods/flood_guests.cpp).
 
 
-def flood(scene, chosen, name, *arguments, shim=False):
+@contextlib.contextmanager
+def flooding(scene, name, *arguments, shim=False):
     command = ["nice", *guest_command(f"flood_{name}", *arguments, program="floods")]
     guest = Guest(command, scene.environment if shim else None)
     try:
         assert guest.hear() == "floods"
-        time.sleep(chosen.uniform(0.2, 1))
+        yield
         guest.tell("stop")
         assert int(guest.hear().split()[1]) > 0, "there was no flood"
         guest.process.wait()
     finally:
         guest.kill()
+
+
+def flood(scene, chosen, name, *arguments, shim=False):
+    with flooding(scene, name, *arguments, shim=shim):
+        time.sleep(chosen.uniform(0.2, 1))
 
 
 def flood_of_destinations(scene, chosen):

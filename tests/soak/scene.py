@@ -89,7 +89,8 @@ class SoakPoold(Poold):
     def _await_end(self, pid):
         if self.program.pid == pid:
             return self.program.wait()
-        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        ended = eventually(lambda: (found := os.waitpid(pid, os.WNOHANG))[0] and found, f"{pid} ends")
+        return os.waitstatus_to_exitcode(ended[1])
 
 
 class Scene:
@@ -109,7 +110,7 @@ class Scene:
         self.poold.start()
         self.environment = self.poold.environment()
         self.scout = Worker(self.environment)
-        self.cut_off = 0  # calls that may have been, since the segment was made
+        self.cut_off = 0  # processes killed in a call, since the segment was made
 
     def set_ports(self, low, high):
         self.ports = (low, high)
@@ -118,7 +119,9 @@ class Scene:
     def scout_by_pool(self):
         """The next call of a program that lives all the time has a port of the pool."""
         before = self._scout_connects()
-        assert self.scout.ask("probe 127.0.0.1:9011 plain").startswith("ok")
+        answer = self.scout.ask("probe 127.0.0.1:9011 plain")
+        if not answer.startswith("ok"):
+            raise OSError(answer)
         return self._scout_connects() > before >= 0
 
     def _scout_connects(self):
@@ -142,14 +145,15 @@ class Scene:
         if done.returncode == 0:
             return 0, ""
         pairs = re.findall(r"(\d+), the kernel's table says (\d+)", done.stdout)
-        lost = max((abs(int(one) - int(other)) for one, other in pairs), default=1)
+        lost = max((abs(int(one) - int(other)) for one, other in pairs), default=0)
         return lost, done.stdout + done.stderr
 
     def accounts(self):
         """What does not add up (tests/support/accounts.h)."""
         command = guest_command("support_accounts", self.cut_off)
         status = json.dumps(self.poold.status())
-        return subprocess.run(command, input=status, capture_output=True, text=True).stdout
+        done = subprocess.run(command, input=status, capture_output=True, text=True)
+        return done.stdout + done.stderr if done.returncode != 0 else ""
 
     def stop(self):
         self.scout.kill()

@@ -1,18 +1,17 @@
-"""soak.py MINUTES SEED, in namespaces of its own: see tests/soak.sh."""
+"""soak.py FOLDER MINUTES SEED [FAULT...], in namespaces of its own: see tests/soak.sh."""
 
 import collections
+import faulthandler
 import os
 import random
-import shutil
 import sys
-import tempfile
 import time
 import traceback
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "../system/programs"))
 
-from faults import FAULTS, RENEWALS, flood_of_destinations  # noqa: E402
+from faults import FAULTS, RENEWALS, flood_of_destinations, flooding  # noqa: E402
 from programs import Programs, Traffic  # noqa: E402
 from scene import PLACES, Scene  # noqa: E402
 from support.waiting import eventually  # noqa: E402
@@ -22,6 +21,10 @@ from worker import WrongConnection  # noqa: E402
 # Poold's process is replaced in the middle of the time only, so that before and after there is one that
 # lives for long enough to be watched.
 RENEWED_FROM, RENEWED_UNTIL = 0.4, 0.6
+# What the end takes, in seconds: lanes become idle in ten.
+FINISH = 20
+# After MINUTES, to end by itself; later it hangs.
+OVERTIME = 60
 # How long a program may be on the kernel's path after a fault is over: to look for a fault that lasts,
 # no promise.
 PATIENCE = 30
@@ -38,17 +41,18 @@ def say(text):
 
 
 class Soak:
-    def __init__(self, minutes, seed):
-        self.seconds = minutes * 60
+    def __init__(self, folder, seconds, seed, named):
+        self.begin = time.monotonic()
+        self.seconds = seconds - FINISH
+        self.slowest = 0.0  # of the rounds
+        self.named = named  # only these faults; none: all
         self.random = random.Random(seed)
         self.rows = collections.defaultdict(Row)
         self.problems = []
         self.watch = Watch()
-        self.folder = tempfile.mkdtemp(prefix="portpool-soak.")
-        os.chmod(self.folder, 0o755)
-        self.scene = Scene(self.folder)
+        self.scene = Scene(folder)
         self.traffic = Traffic(seed)
-        self.programs = Programs(self.folder, self.scene.environment, self.traffic)
+        self.programs = Programs(folder, self.scene.environment, self.traffic)
         self.most_lanes = 0
 
     def problem(self, fault, what):
@@ -68,6 +72,7 @@ class Soak:
     def do(self, fault, action):
         row = self.rows[fault]
         row.tried += 1
+        begin = time.monotonic()
         # A generator for each: a fault that goes another way does not change the choices of the next.
         chosen = random.Random(self.random.random())
         self.traffic.go_on()
@@ -78,29 +83,37 @@ class Soak:
             self.traffic.wrong.append(("the fault's own client", str(problem)))
         except OSError as problem:
             self.traffic.errors.append(("the fault's own client", str(problem)))
-        over = time.monotonic()
-        while not self.scene.scout_by_pool():
-            if time.monotonic() > over + PATIENCE:
-                self.problem(fault, f"no connect by the pool within {PATIENCE} s")
-                break
-        row.recovery = max(row.recovery, time.monotonic() - over)
+        self.await_recovery(fault)
         time.sleep(chosen.uniform(0.1, 0.6))
         self.traffic.rest()
         self.take_troubles(fault)
         self.look(fault)
+        table = self.scene.poold.status()["lane_table"]
+        self.most_lanes = max(self.most_lanes, table["in_service"])
+        self.watch.sample({"poold": [self.scene.poold.pid], **self.roles()})
+        self.slowest = max(self.slowest, time.monotonic() - begin)
+
+    def await_recovery(self, fault):
+        over = time.monotonic()
+        try:
+            while not self.scene.scout_by_pool():
+                if time.monotonic() > over + PATIENCE:
+                    self.problem(fault, f"no connect by the pool within {PATIENCE} s")
+                    break
+        except OSError as problem:
+            self.traffic.errors.append(("the scout", str(problem)))
+        row = self.rows[fault]
+        row.recovery = max(row.recovery, time.monotonic() - over)
 
     def look(self, fault):
         """At rest."""
         lost, words = self.scene.ports_lost()
-        if lost:
+        if words:
             self.rows[fault].lost += lost
             self.problem(fault, f"{lost} ports lost: {words}")
         accounts = self.scene.accounts()
         if accounts:
             self.problem(fault, f"accounts: {accounts}")
-        table = self.scene.poold.status()["lane_table"]
-        self.most_lanes = max(self.most_lanes, table["in_service"])
-        self.watch.sample({"poold": [self.scene.poold.pid], **self.roles()})
 
     def roles(self):
         roles = self.programs.roles()
@@ -124,41 +137,67 @@ class Soak:
 
     def run(self):
         self.warm_up()
-        begin = time.monotonic()
+        renewals, faults = self.chosen(RENEWALS), self.chosen(FAULTS)
         of_life, of_renewal = [], []
-        while (spent := (time.monotonic() - begin) / self.seconds) < 1:
-            if RENEWED_FROM < spent < RENEWED_UNTIL and self.random.random() < 0.5:
-                name = self.next_faults(RENEWALS, of_renewal)
-                self.do(name, RENEWALS[name])
-                if name.endswith("started again"):
-                    self.scene.cut_off = 0
+        while (spent := self.spent()) < 1:
+            by_turns = RENEWED_FROM < spent < RENEWED_UNTIL or self.named
+            if renewals and (not faults or (by_turns and self.random.random() < 2 / 3)):
+                name = self.next_faults(renewals, of_renewal)
+                self.do(name, renewals[name])
             else:
-                name = self.next_faults(FAULTS, of_life)
-                self.scene.cut_off += 100 if "calls killed" in name else 5 if "killed" in name else 0
-                self.do(name, FAULTS[name])
+                name = self.next_faults(faults, of_life)
+                self.do(name, faults[name])
         self.finish()
 
+    def chosen(self, table):
+        return {
+            name: action
+            for name, action in table.items()
+            if not self.named or action.__name__ in self.named
+        }
+
+    def spent(self):
+        """Of the time for faults, a part; 1 where another round might not end in it."""
+        last = self.begin + self.seconds - self.slowest
+        now = time.monotonic()
+        return 1 if now >= last else (now - self.begin) / self.seconds
+
     def finish(self):
-        """With quiet: the table has room again, and nothing is left of the programs that worked."""
+        """With quiet, and nothing left of the programs that worked."""
         self.traffic.end()
         self.programs.stop()
-        lanes = lambda: self.scene.poold.status()["lane_table"]["in_service"]  # noqa: E731
-        try:
-            eventually(lambda: lanes() <= PLACES * 7 // 8, "an eighth of the table's places is free")
-        except AssertionError as problem:
-            self.problem("the end", str(problem))
-        self.look_at_the_end()
-
-    def look_at_the_end(self):
-        lost, words = self.scene.ports_lost()
-        if lost:
-            self.problem("the end", f"{lost} ports lost: {words}")
-        in_use = sum(lane["in_use"] for lane in self.scene.poold.status()["lanes"])
+        self.look("the end")
+        lanes = self.scene.poold.status()["lanes"]
+        in_use = sum(lane["in_use"] for lane in lanes)
         if in_use:
             self.problem("the end", f"{in_use} ports in use, and no program left")
-        accounts = self.scene.accounts()
-        if accounts:
-            self.problem("the end", f"accounts: {accounts}")
+        try:
+            self.every_place_serves({key_of(lane) for lane in lanes if not holds_ports(lane)})
+            eventually(self.table_has_room, "an eighth of the table's places is free")
+        except AssertionError as problem:
+            self.problem("the end", str(problem))
+
+    def every_place_serves(self, before):
+        """While more destinations are in use than there are places: a place that is lost stays empty,
+        and a lane that cannot end keeps its own."""
+
+        def status_is_so():
+            self.kept = before & {key_of(lane) for lane in self.scene.poold.status()["lanes"]}
+            self.in_service = self.scene.poold.status()["lane_table"]["in_service"]
+            return not self.kept and self.in_service == PLACES
+
+        with flooding(self.scene, "destinations", 4000, 4000 + PLACES + 50, shim=True):
+            try:
+                eventually(status_is_so, "")
+            except AssertionError:
+                raise AssertionError(
+                    f"lanes: at most {self.in_service} of {PLACES} places serve others,"
+                    f" and without a port these stay: {sorted(self.kept)}"
+                ) from None
+
+    def table_has_room(self):
+        table = self.scene.poold.status()["lane_table"]
+        return table["taken"] == table["in_service"] <= PLACES * 7 // 8
 
     def report(self):
         say("")
@@ -171,6 +210,13 @@ class Soak:
                     f"| {name} | {row.tried} | {row.errors} | {row.wrong} | {row.lost}"
                     f" | {row.recovery:.2f} s |"
                 )
+        kinds = [*self.chosen(RENEWALS), *self.chosen(FAULTS)]
+        tried = [name for name in kinds if name in self.rows]
+        rounds = sum(self.rows[name].tried for name in tried)
+        say("")
+        say(f"{len(tried)} of {len(kinds)} kinds of faults, {rounds} in all")
+        if self.named and len(tried) < len(kinds):
+            self.problems.append(f"no time for {sorted({*kinds} - {*tried})}")
         say("")
         self.problems += self.watch.report(say)
         say("")
@@ -187,12 +233,24 @@ class Soak:
         self.traffic.end()
         self.programs.stop()
         self.scene.stop()
-        shutil.rmtree(self.folder)
 
 
-def main(minutes, seed):
+def key_of(lane):
+    return lane["pool"], lane["source"], lane["destination"]
+
+
+def holds_ports(lane):
+    return lane["in_use"] + lane["quarantined"] + lane["reusable"] > 0
+
+
+def main(folder, minutes, seed, *named):
     say(f"seed {seed}; the same again: tests/soak.sh {minutes:g} {seed}")
-    soak = Soak(minutes, seed)
+    known = [action.__name__ for action in [*RENEWALS.values(), *FAULTS.values()]]
+    if not {*named} <= {*known}:
+        say(f"SOAK_FAULTS: of {' '.join(known)}")
+        return 2
+    faulthandler.dump_traceback_later(minutes * 60 + OVERTIME, exit=True)
+    soak = Soak(folder, minutes * 60, seed, named)
     try:
         soak.run()
     except Exception:
@@ -205,4 +263,4 @@ def main(minutes, seed):
 
 
 if __name__ == "__main__":
-    sys.exit(main(float(sys.argv[1]), int(sys.argv[2])))
+    sys.exit(main(sys.argv[1], float(sys.argv[2]), int(sys.argv[3]), *sys.argv[4:]))

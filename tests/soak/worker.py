@@ -1,4 +1,4 @@
-"""The stress test's worker (tests/stress/worker.h), and its other guests."""
+"""The random walk's worker (tests/support/walk/worker.h), and its other guests."""
 
 import collections
 import os
@@ -60,7 +60,7 @@ class Worker(Guest):
     """Holds connections, each of which proves by its bytes that it is the one it should be."""
 
     def __init__(self, environment=None):
-        super().__init__(guest_command("stress_worker"), environment, pass_fds=[LIFELINE])
+        super().__init__(guest_command("walk_worker"), environment, pass_fds=[LIFELINE])
         self.environment = environment or {}
         self.open = collections.OrderedDict()  # id: destination
         self.next_id = 1
