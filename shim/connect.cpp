@@ -166,7 +166,7 @@ int connect_anew(Call& call, SocketState& state) {
   const SegmentView* watched = nullptr;
   const int errno_before = errno;
   if (state.own_port) {
-    count(view, Counter::k_passthrough_own_port);
+    count(mapped_segment(), Counter::k_passthrough_own_port);
     call.why = TraceWhy::own_port;
   } else if (view == nullptr) {
     if (!state.foreign && !state.own_range)

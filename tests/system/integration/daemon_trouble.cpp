@@ -1,6 +1,7 @@
 // The daemon dies, hangs or is replaced while programs run: they never notice.
 #include <signal.h>
 
+#include "support/accounts.h"
 #include "system/integration/common.h"
 
 namespace portpool::test {
@@ -89,6 +90,35 @@ TEST_F(DaemonTrouble, StoppedAndContinued) {
   const auto so_far = pool_connects(poold.status());
   EXPECT_TRUE(connect_until([&](const nlohmann::json& now) { return pool_connects(now) > so_far; }))
       << poold.status();
+}
+
+// Connects from the next port of its own choice, for each line.
+GUEST(own_ports_on_demand) {
+  for (int port = 20'123;; ++port) {
+    await_line();
+    const int fd = tcp_socket(AF_INET);
+    CHECK_THAT(bind_error(fd, SocketAddress("127.0.0.1:" + std::to_string(port))) == 0);
+    CHECK_THAT(connect_error(fd, SocketAddress(arguments.at(0))) == 0);
+    close_with_reset(fd);
+    say("done");
+  }
+}
+
+TEST_F(DaemonTrouble, PortsOfItsOwnAreCountedWhileItHangs) {
+  Process own = start_guest("own_ports_on_demand", poold.shim(), {kEcho});
+  std::string said;
+  const auto connect_own = [&] {
+    own.send_line("");
+    own.wait_for_output(said += "done\n");
+  };
+  connect_own();  // the guest is attached
+  poold.process().signal(SIGSTOP);
+  for (int i = 0; i < 30; ++i) {
+    connect_own();
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  }
+  poold.process().signal(SIGCONT);
+  EXPECT_EQ(account_faults(poold.status()), std::vector<std::string>{}) << poold.status();
 }
 
 TEST_F(DaemonTrouble, SocketRemovedUnderneath) {
