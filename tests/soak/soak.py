@@ -15,7 +15,7 @@ from faults import FAULTS, RENEWALS, flood_of_destinations, flooding  # noqa: E4
 from programs import Programs, Traffic  # noqa: E402
 from scene import PLACES, Scene  # noqa: E402
 from support.waiting import eventually  # noqa: E402
-from watch import Watch  # noqa: E402
+from watch import RENEWED, Watch  # noqa: E402
 from worker import WrongConnection  # noqa: E402
 
 # Poold's process is replaced in the middle of the time only, so that before and after there is one that
@@ -90,7 +90,8 @@ class Soak:
         self.look(fault)
         table = self.scene.poold.status()["lane_table"]
         self.most_lanes = max(self.most_lanes, table["in_service"])
-        self.watch.sample({"poold": [self.scene.poold.pid], **self.roles()})
+        poold = [self.scene.poold.pid]
+        self.watch.sample({"poold": poold, RENEWED: poold, **self.roles()})
         self.slowest = max(self.slowest, time.monotonic() - begin)
 
     def await_recovery(self, fault):

@@ -9,14 +9,19 @@ poold's record of the last hour is full after an hour only."""
 import os
 import statistics
 
+# The processes that poold was, one after the other: what a hand-over adds stays with the next.
+RENEWED = "poold, whatever its process"
+
 # Role: KiB of memory of its own (anonymous), KiB of PSS, descriptors.
 BOUNDS = {
-    "poold": (1024, 2048, 4),
-    "worker": (512, 1024, 4),
-    "nginx": (1024, 2048, 8),
-    "haproxy": (2048, 3072, 16),
+    "poold": (512, 2048, 1),
+    RENEWED: (None, None, 1),
+    # Each holds 20 to 40 connections, at rest too.
+    "worker": (256, 512, 24),
+    "nginx": (256, 512, 2),
+    "haproxy": (512, 768, 2),
     # Its heap is as large as it can be from the start; what the compiler and the threads need is not.
-    "java": (12288, 14336, 16),
+    "java": (12288, 14336, 4),
 }
 KINDS = ("memory of its own, KiB", "PSS, KiB", "descriptors")
 
@@ -39,7 +44,8 @@ class Watch:
         """roles: {role: pids}. A role's processes are one sum; other processes are another series."""
         for role, pids in roles.items():
             sums = tuple(map(sum, zip(*(measure(pid) for pid in pids))))
-            self.samples.setdefault((role, tuple(pids)), []).append(sums)
+            key = (role, () if role == RENEWED else tuple(pids))
+            self.samples.setdefault(key, []).append(sums)
 
     def report(self, out):
         """The figures as a Markdown table; what has grown too much."""
@@ -49,8 +55,11 @@ class Watch:
         for (role, _), samples in self.samples.items():
             quarter = len(samples) // 4
             if quarter < 2:
-                continue  # replaced soon
+                out(f"| {role} | | {len(samples)} | too few | | | |")
+                continue
             for kind, bound in enumerate(BOUNDS[role]):
+                if bound is None:
+                    continue
                 first = statistics.median(s[kind] for s in samples[:quarter])
                 last = statistics.median(s[kind] for s in samples[-quarter:])
                 out(
