@@ -127,7 +127,6 @@ class Soak:
             self.do("none", flood_of_destinations)
         for _ in range(3):
             self.do("none", lambda scene, chosen: time.sleep(1))
-        self.watch.samples.clear()
 
     def next_faults(self, names, left):
         """Each once, in another order each time."""
@@ -138,13 +137,20 @@ class Soak:
 
     def run(self):
         self.warm_up()
+        self.watch.samples.clear()
         renewals, faults = self.chosen(RENEWALS), self.chosen(FAULTS)
         of_life, of_renewal = [], []
+        fresh = False  # another poold than at the beginning, with an empty table perhaps
         while (spent := self.spent()) < 1:
+            if fresh and spent >= RENEWED_UNTIL and not self.named:
+                self.warm_up()
+                self.watch.forget_after_first("poold")
+                fresh = False
             by_turns = RENEWED_FROM < spent < RENEWED_UNTIL or self.named
             if renewals and (not faults or (by_turns and self.random.random() < 2 / 3)):
                 name = self.next_faults(renewals, of_renewal)
                 self.do(name, renewals[name])
+                fresh = True
             else:
                 name = self.next_faults(faults, of_life)
                 self.do(name, faults[name])
