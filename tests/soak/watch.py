@@ -15,7 +15,7 @@ RENEWED = "poold, whatever its process"
 # Role: KiB of memory of its own (anonymous), descriptors.
 BOUNDS = {
     "poold": (1024, 1),
-    RENEWED: (None, 1),
+    RENEWED: (None, 2),
     # Each holds 20 to 40 connections, at rest too.
     "worker": (256, 24),
     "nginx": (256, 2),
