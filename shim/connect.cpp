@@ -41,7 +41,7 @@ int by_kernel(const Call& call, SocketState& state, const SegmentView* view, con
     errno = EADDRNOTAVAIL;
     if (!required.empty()) result = connect_bound_within(required, call, state);
   }
-  if (errno_of(result) == EADDRNOTAVAIL) connect_though_held(call, state, required, result);
+  if (errno_of(result) == EADDRNOTAVAIL) result = connect_though_held(call, state, required);
   if (missed != nullptr) {
     count(view, missed->why);
     if (missed->lane.generation != 0 && is_under_way(errno_of(result))) {

@@ -70,18 +70,16 @@ int connect_by_kernel(const Call& call, SocketState& state, PortRange required) 
   return real().connect(call.fd, call.address, call.length);
 }
 
-void connect_though_held(const Call& call, SocketState& state, PortRange required, int& result) {
+int connect_though_held(const Call& call, SocketState& state, PortRange required) {
   const SegmentView* view = mapped_segment();
   const PortRange held = PortRange::unpack(port_range_of(call.fd));
-  if (view != nullptr && !state.own_range && !state.own_port && held.low != 0 &&
-      held.low == held.high) {
-    const auto whole = PortRange::unpack(view->header().port_range.load(std::memory_order_relaxed));
-    result = connect_bound_within(required.empty() ? whole : required, call, state);
-    const ErrnoKeeper keep;
-    if (state.own_port) restore_after_bind(call.fd, call.family(), state.own_reuse, nullptr);
-    return;
-  }
-  errno = EADDRNOTAVAIL;
+  const bool is_held = held.low != 0 && held.low == held.high;
+  if (view == nullptr || state.own_range || state.own_port || !is_held) return no_port();
+  const auto whole = PortRange::unpack(view->header().port_range.load(std::memory_order_relaxed));
+  const int result = connect_bound_within(required.empty() ? whole : required, call, state);
+  const ErrnoKeeper keep;
+  if (state.own_port) restore_after_bind(call.fd, call.family(), state.own_reuse, nullptr);
+  return result;
 }
 
 int connect_bound_within(PortRange range, const Call& call, SocketState& state) {

@@ -25,10 +25,10 @@ class KernelRange {
 // EADDRNOTAVAIL.
 int connect_by_kernel(const Call& call, SocketState& state, PortRange required);
 
-// The kernel has found no port because the socket is held to one, by a pin or a promise that cannot
-// be taken away (seccomp refuses setsockopt). Then it is bound to another; what `result` and errno
-// say stays where that is not so, or does not help.
-void connect_though_held(const Call& call, SocketState& state, PortRange required, int& result);
+// After EADDRNOTAVAIL: where the socket is held to one port, by a pin or a promise that cannot be
+// taken away (seccomp refuses setsockopt), it is bound to another. EADDRNOTAVAIL where that is not
+// so, or does not help.
+int connect_though_held(const Call& call, SocketState& state, PortRange required);
 
 // For that strategy: some ports of the range are tried at random, for one that nobody has.
 // EADDRNOTAVAIL: none was found.

@@ -127,7 +127,8 @@ class FaultDaemon : public testing::Test {
 #endif
     poold = std::make_unique<Poold>(kPools, poold_path(), netlink.environment());
     load.start(*poold, kWorkers, 0);
-    await_pool();
+    EXPECT_TRUE(served_by_pool_alone(*poold, std::chrono::milliseconds(50)))
+        << poold->process().err();
   }
 
   static int times() {
@@ -208,20 +209,6 @@ class FaultDaemon : public testing::Test {
         << "the programs do not go on";
   }
 
-  // By the pool alone, for a moment at least.
-  void await_pool() {
-    nlohmann::json last = poold->status();
-    EXPECT_TRUE(eventually([&] {
-      std::this_thread::sleep_for(std::chrono::milliseconds(50));
-      nlohmann::json now = poold->status();
-      const bool by_pool_alone = pool_connects(now) != pool_connects(last) &&
-                                 kernel_connects(now) == kernel_connects(last);
-      last = std::move(now);
-      return by_pool_alone;
-    })) << "the pool does not serve: "
-        << last.at("fallbacks") << poold->process().err();
-  }
-
   void undergo(const Fault& fault, FaultRow& row) {
     SCOPED_TRACE(fault.name);
     const std::uint64_t errors = load.errors() + newcomers_failed;
@@ -230,7 +217,8 @@ class FaultDaemon : public testing::Test {
     work();
     fault.end();
     const auto over = std::chrono::steady_clock::now();
-    await_pool();
+    EXPECT_TRUE(served_by_pool_alone(*poold, std::chrono::milliseconds(50)))
+        << poold->process().err();
     row.worst_recovery =
         std::max(row.worst_recovery, std::chrono::duration_cast<std::chrono::milliseconds>(
                                          std::chrono::steady_clock::now() - over));

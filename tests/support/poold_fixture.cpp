@@ -7,16 +7,9 @@
 #include <cstdlib>
 #include <stdexcept>
 
-#include "support/accounts.h"
 #include "support/sockets.h"
 
 namespace portpool::test {
-namespace {
-
-// A client may be about to count what it has just told the test.
-constexpr std::chrono::seconds kPatienceWithCalls{3};
-
-}  // namespace
 
 GUEST(support_touch) {
   // A lane is made for what is asked for twice.
@@ -91,22 +84,6 @@ void Poold::make_lanes(const std::vector<std::string>& destinations) const {
         std::chrono::seconds(3));
   });
   if (!made) throw std::runtime_error("poold made no lane: " + status().dump());
-}
-
-void Poold::check_accounts() const {
-  std::string faults;
-  nlohmann::json last;
-  const bool in_order = eventually(
-      [&] {
-        Process command({poold_path(), "status", "--json"}, {"PORTPOOL_SOCKET=" + socket_});
-        if (command.wait() > 1) return true;
-        last = nlohmann::json::parse(command.out());
-        faults.clear();
-        for (const std::string& fault : account_faults(last)) faults += fault + "\n";
-        return faults.empty();
-      },
-      kPatienceWithCalls);
-  EXPECT_TRUE(in_order) << faults << last.dump(1);
 }
 
 int Poold::stop() {

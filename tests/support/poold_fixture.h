@@ -41,9 +41,6 @@ class Poold {
   bool answers() const;
   // `poold status --json`; throws when that fails or is not JSON.
   nlohmann::json status() const;
-  // Fails the test where the counters do not add up (accounts.h), once no client is in the middle
-  // of a call. A daemon that does not answer has none.
-  void check_accounts() const;
   // Waits until what `poold status --json` says satisfies `condition`; false after a minute.
   template <class Condition>
   bool eventually_status(Condition condition) const {

@@ -1,11 +1,12 @@
 #include "fault/hostile/honest_load.h"
 
-#include <gtest/gtest.h>
-
 #include <cstdlib>
 #include <sstream>
+#include <thread>
+#include <utility>
 
 #include "fault/hostile/scene.h"
+#include "support/eventually.h"
 #include "support/far_side.h"
 
 namespace portpool::test {
@@ -13,6 +14,21 @@ namespace portpool::test {
 bool by_bind() {
   const char* strategy = std::getenv("PORTPOOL_TEST_STRATEGY");
   return strategy != nullptr && std::string(strategy) == "bind";
+}
+
+testing::AssertionResult served_by_pool_alone(const Poold& poold, std::chrono::milliseconds apart) {
+  nlohmann::json last = poold.status();
+  const bool served = eventually([&] {
+    std::this_thread::sleep_for(apart);
+    nlohmann::json now = poold.status();
+    const bool by_pool_alone =
+        pool_connects(now) != pool_connects(last) && kernel_connects(now) == kernel_connects(last);
+    last = std::move(now);
+    return by_pool_alone;
+  });
+  if (served) return testing::AssertionSuccess();
+  return testing::AssertionFailure()
+         << "not everybody is served by the pool: " << last.at("fallbacks");
 }
 
 HonestNet::HonestNet() {

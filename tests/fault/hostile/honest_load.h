@@ -1,6 +1,9 @@
 // Honest programs (honest.cpp) at work, while something is done to them.
 #pragma once
 
+#include <gtest/gtest.h>
+
+#include <chrono>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -14,6 +17,10 @@ namespace portpool::test {
 
 // Whether this test runs with the bind strategy.
 bool by_bind();
+
+// Waits until between two looks, `apart` of each other, there are connects by the pool and none by
+// the kernel.
+testing::AssertionResult served_by_pool_alone(const Poold& poold, std::chrono::milliseconds apart);
 
 // Addresses, routes and servers of scene.h, in a network of its own.
 struct HonestNet {
