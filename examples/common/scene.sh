@@ -102,7 +102,7 @@ find_build() {
     done
     say "Looking for the packages that building and measuring need."
     "$root/packaging/install-deps.sh" "${groups[@]}"
-    say "Building poold and the library (build/release); about two minutes on two cores, the first time."
+    say "Building poold and the library (build/release); two to four minutes on two cores, the first time."
     (
       cd "$root"
       cmake --preset release
